@@ -1,0 +1,1 @@
+"""Research platform for event-driven edges on crypto perpetuals."""

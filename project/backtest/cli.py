@@ -1,0 +1,42 @@
+"""The `backtest` command: finds the sub-commands under ``commands/`` and reports faults by their text and exit code."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import typer
+
+from backtest import commands
+from backtest.errors import BacktestError
+
+
+def build() -> typer.Typer:
+    """The command with every sub-command found; a module of ``commands`` adds its own in ``register(app)``."""
+    app = typer.Typer(
+        name="backtest",
+        help="Which event-driven edges are real after costs, and which are noise.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda found: found.name):
+        importlib.import_module(f"{commands.__name__}.{module.name}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; a BacktestError ends it with its text on stderr and its exit code."""
+    try:
+        build()(args=arguments, prog_name="backtest")
+    except BacktestError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        raise SystemExit(fault.exit_code) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(141) from None
+
+
+if __name__ == "__main__":
+    main()

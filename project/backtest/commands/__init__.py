@@ -1,0 +1,1 @@
+"""The `backtest` command's sub-commands, one module each."""

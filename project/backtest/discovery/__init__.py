@@ -1,0 +1,1 @@
+"""From events to candidates: forward returns, day scores, inference, multiplicity, gates."""

@@ -1,0 +1,1 @@
+"""The causal expression language: parse, check, compile to Polars."""

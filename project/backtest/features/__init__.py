@@ -1,0 +1,1 @@
+"""Numbers known at a bar's close."""

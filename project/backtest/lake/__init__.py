@@ -1,0 +1,1 @@
+"""The data root: the only code that opens it."""

@@ -1,0 +1,98 @@
+"""Files that are either the old one or the new one, never half of either.
+
+Everything is written beside its target under a temporary name, flushed to disk and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from backtest.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TEMPORARY_PREFIX: Final = ".writing-"
+HASH_CHUNK_BYTES: Final = 1 << 20
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it becomes `path`, on any fault it is removed.
+
+    Raises DataError where the disk is full, read-only or otherwise refuses the write.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as fault:
+        raise DataError(
+            f"cannot write {path}: {fault.strerror or fault}. Nothing was changed there. "
+            "Free space or mend permissions on the data root, then run the same command again."
+        ) from fault
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys, atomically; the same value gives the same bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; DataError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as fault:
+        raise DataError(f"{path} is unreadable: {fault}.") from None
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write one Parquet file (zstd), atomically; the same frame gives the same bytes."""
+    with replacing(path) as temporary:
+        frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=True)
+
+
+def read_parquet(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
+    """A Parquet file's rows; DataError where it is missing, damaged or lacks a column of `schema`."""
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except (OSError, pl.exceptions.PolarsError) as fault:
+        raise DataError(f"{path} is not a readable Parquet file: {str(fault).splitlines()[0]}.") from None
+    if schema is not None:
+        missing = [name for name in schema if name not in frame.columns]
+        if missing:
+            raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)}.")
+    return frame
+
+
+def content_hash(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 32 hex digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

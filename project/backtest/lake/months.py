@@ -1,0 +1,78 @@
+"""Data sets that lie in calendar months: ``year=YYYY/month=MM/<name>.parquet``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backtest.lake.files import TEMPORARY_PREFIX, write_parquet
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MONTH_FOLDER = re.compile(r"year=(\d{4})/month=(\d{2})")
+
+
+def month_folder(dataset: Path, year: int, month: int) -> Path:
+    return dataset / f"year={year:04d}" / f"month={month:02d}"
+
+
+def month_files(dataset: Path, start: dt.datetime | None = None, end: dt.datetime | None = None) -> list[Path]:
+    """Files of the months that touch [start, end), oldest month first; all of them without bounds."""
+    found: list[tuple[int, int, Path]] = []
+    for path in dataset.glob("year=*/month=*/*.parquet"):
+        matched = _MONTH_FOLDER.fullmatch(path.parent.relative_to(dataset).as_posix())
+        if matched is None or path.name.startswith(TEMPORARY_PREFIX):
+            continue
+        year, month = int(matched[1]), int(matched[2])
+        if start is not None and (year, month) < (start.year, start.month):
+            continue
+        if end is not None and dt.datetime(year, month, 1, tzinfo=dt.UTC) >= end:
+            continue
+        found.append((year, month, path))
+    return [path for _, _, path in sorted(found)]
+
+
+def write_months(dataset: Path, frame: pl.DataFrame, name: str = "part") -> list[Path]:
+    """Write rows into one file for each month of their ``timestamp``; returns the files, oldest first."""
+    import polars as pl
+
+    written = []
+    by_month = frame.with_columns(
+        pl.col("timestamp").dt.year().alias("_year"), pl.col("timestamp").dt.month().alias("_month")
+    ).partition_by("_year", "_month", maintain_order=True, as_dict=True, include_key=False)
+    for (year, month), rows in sorted(by_month.items()):
+        path = month_folder(dataset, year, month) / f"{name}.parquet"
+        write_parquet(path, rows)
+        written.append(path)
+    return written
+
+
+def read_months(
+    dataset: Path,
+    start: dt.datetime | None = None,
+    end: dt.datetime | None = None,
+    columns: list[str] | None = None,
+    schema: Mapping[str, pl.DataType] | None = None,
+) -> pl.DataFrame:
+    """Rows with start <= timestamp < end of all files, in file order; an empty frame of `schema` where there are none.
+
+    Raises DataError where a file is damaged or lacks a column.
+    """
+    import polars as pl
+
+    from backtest.lake.files import read_parquet
+
+    frames = [read_parquet(path, schema) for path in month_files(dataset, start, end)]
+    if not frames:
+        frame = pl.DataFrame(schema=dict(schema or {"timestamp": pl.Datetime("ms", "UTC")}))
+    else:
+        frame = pl.concat(frames, how="vertical_relaxed")
+    if start is not None:
+        frame = frame.filter(pl.col("timestamp") >= start)
+    if end is not None:
+        frame = frame.filter(pl.col("timestamp") < end)
+    return frame if columns is None else frame.select(columns)

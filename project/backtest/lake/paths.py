@@ -1,0 +1,154 @@
+"""Where everything lies under the data root, and which names may become part of a path."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from backtest.errors import MisuseError
+
+Market = Literal["perp", "spot"]
+
+ENVIRONMENT_VARIABLE: Final = "BACKTEST_DATA_ROOT"
+MARKER: Final = ".backtest-data-root"
+LAYOUT_VERSION: Final = 1
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_]{1,39}")
+
+
+def checked_run_id(run_id: str) -> str:
+    """`run_id` itself where it is safe as a folder name; else MisuseError."""
+    if not _RUN_ID.fullmatch(run_id) or ".." in run_id:
+        raise MisuseError(
+            f"RUN_ID {_shown(run_id)} is not allowed: 1 to 100 letters, digits, '.', '_' or '-', "
+            "starting with a letter or digit, without '..'. Example: RUN_ID=run_20250228"
+        )
+    return run_id
+
+
+def checked_symbol(symbol: str) -> str:
+    """`symbol` itself where it has the venue's form (upper case, digits, '_'); else MisuseError."""
+    if not _SYMBOL.fullmatch(symbol):
+        hint = f" Did you mean {symbol.upper()!r}?" if _SYMBOL.fullmatch(symbol.upper()) else ""
+        raise MisuseError(
+            f"symbol {_shown(symbol)} is not allowed: 2 to 40 upper-case letters, digits or '_'.{hint} "
+            "Example: SYMBOLS=BTCUSDT,ETHUSDT"
+        )
+    return symbol
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 60 else name[:57] + "…")
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """The folder that holds the lake, the runs and the reports.
+
+    Every path the program writes comes from a method of this class.
+    """
+
+    path: Path
+
+    @classmethod
+    def from_environment(cls) -> DataRoot:
+        """``$BACKTEST_DATA_ROOT``, or ``./data`` where that is not set."""
+        return cls(Path(os.environ.get(ENVIRONMENT_VARIABLE) or "data").absolute())
+
+    # -- the marker that makes a folder a data root -------------------------------------------------
+
+    @property
+    def marker(self) -> Path:
+        return self.path / MARKER
+
+    def is_marked(self) -> bool:
+        return self.marker.is_file()
+
+    def create(self) -> None:
+        """Make the folder a data root; MisuseError where it holds something else already."""
+        if self.is_marked():
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise MisuseError(
+                f"{self.path} is not empty and not a data root (it has no {MARKER} file), so nothing is written there. "
+                f"Set {ENVIRONMENT_VARIABLE} to an empty or new folder, or to an existing data root."
+            )
+        from backtest.lake.files import write_json
+
+        write_json(self.marker, {"layout": LAYOUT_VERSION})
+
+    def require(self) -> None:
+        """MisuseError unless the folder is a data root of this layout."""
+        if not self.is_marked():
+            found = "has no such marker" if self.path.is_dir() else "does not exist"
+            raise MisuseError(
+                f"{self.path} is not a data root: it {found} ({MARKER}). "
+                f"Set {ENVIRONMENT_VARIABLE} to your data root, or make one: make demo, make run or backtest import-raw."
+            )
+        try:
+            layout = json.loads(self.marker.read_text(encoding="utf-8"))["layout"]
+        except (ValueError, KeyError, TypeError, OSError) as fault:
+            raise MisuseError(f'{self.marker} is unreadable ({fault}); it should hold {{"layout": 1}}.') from None
+        if layout != LAYOUT_VERSION:
+            raise MisuseError(f"{self.path} has layout {layout!r}; this version reads layout {LAYOUT_VERSION}.")
+
+    # -- the lake -------------------------------------------------------------------------------------
+
+    @property
+    def lake(self) -> Path:
+        return self.path / "lake"
+
+    def raw(self, venue: str, market: Market, symbol: str, dataset: str) -> Path:
+        return self.lake / "raw" / venue / market / checked_symbol(symbol) / dataset
+
+    def raw_quality(self, venue: str) -> Path:
+        return self.lake / "raw" / venue / "quality.parquet"
+
+    def cleaned_bars(self, market: Market, symbol: str) -> Path:
+        return self.lake / "cleaned" / market / checked_symbol(symbol) / "bars_5m"
+
+    def cleaned_quality(self, market: Market, symbol: str) -> Path:
+        return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality.parquet"
+
+    def features(self, symbol: str) -> Path:
+        return self.lake / "features" / "perp" / checked_symbol(symbol) / "5m" / "features_v1"
+
+    def stage_records(self) -> Path:
+        """Where stages that write to the shared lake leave what their cache needs."""
+        return self.lake / "stage_records"
+
+    # -- one run --------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> Path:
+        return self.path / "runs" / checked_run_id(run_id)
+
+    def run_manifest(self, run_id: str) -> Path:
+        return self.run(run_id) / "run_manifest.json"
+
+    def run_lake(self, run_id: str) -> Path:
+        return self.lake / "runs" / checked_run_id(run_id)
+
+    def states(self, run_id: str, symbol: str) -> Path:
+        return self.run_lake(run_id) / "states" / f"{checked_symbol(symbol)}.parquet"
+
+    def scores(self, run_id: str, event_type: str, symbol: str) -> Path:
+        return self.run_lake(run_id) / "scores" / event_type / f"{checked_symbol(symbol)}.parquet"
+
+    def events(self, run_id: str) -> Path:
+        return self.path / "events" / checked_run_id(run_id) / "events.parquet"
+
+    def event_flags(self, run_id: str) -> Path:
+        return self.path / "events" / checked_run_id(run_id) / "event_flags.parquet"
+
+    def reports(self, kind: str, run_id: str) -> Path:
+        return self.path / "reports" / kind / checked_run_id(run_id)
+
+    def candidates(self, run_id: str, event_type: str) -> Path:
+        return self.reports("phase2", run_id) / event_type / "candidates.parquet"
+
+    def blueprints(self, run_id: str) -> Path:
+        return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"

@@ -1,0 +1,64 @@
+"""Columns and types of every raw data set in the lake.
+
+Times are UTC. ``timestamp`` is a bar's open time, or the stamp of an observation that is not a bar. Prices are in quote
+currency, volumes in base currency unless named ``quote``; a column a source lacks is null, never zero.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+UTC_MILLISECONDS: Final = pl.Datetime("ms", "UTC")
+
+_BARS: Final[dict[str, pl.DataType]] = {
+    "timestamp": UTC_MILLISECONDS,
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume": pl.Float64(),
+    "quote_volume": pl.Float64(),
+    "trade_count": pl.Int64(),
+    "taker_buy_volume": pl.Float64(),
+    "taker_buy_quote_volume": pl.Float64(),
+}
+
+RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
+    "ohlcv_5m": _BARS,
+    "ohlcv_1m": _BARS,
+    # The rate is a fraction of notional paid by longs to shorts at the stamp; the interval is in hours, null if not told.
+    "funding": {
+        "timestamp": UTC_MILLISECONDS,
+        "funding_rate": pl.Float64(),
+        "funding_interval_hours": pl.Float64(),
+    },
+    # Open interest in base currency and in USD at the stamp; ratios are long over short.
+    "metrics": {
+        "timestamp": UTC_MILLISECONDS,
+        "open_interest": pl.Float64(),
+        "open_interest_usd": pl.Float64(),
+        "top_trader_account_ratio": pl.Float64(),
+        "top_trader_position_ratio": pl.Float64(),
+        "global_account_ratio": pl.Float64(),
+        "taker_volume_ratio": pl.Float64(),
+    },
+    # Notional in USD of positions liquidated within the bar: longs (forced sales) and shorts (forced purchases).
+    "liquidations": {
+        "timestamp": UTC_MILLISECONDS,
+        "long_liquidation_usd": pl.Float64(),
+        "short_liquidation_usd": pl.Float64(),
+        "liquidation_count": pl.Int64(),
+    },
+    # Best bid and ask summed to the bar: quoted spread in bps of mid, depth at best in USD, share of the bar covered.
+    "book_ticker": {
+        "timestamp": UTC_MILLISECONDS,
+        "mean_spread_bps": pl.Float64(),
+        "max_spread_bps": pl.Float64(),
+        "best_bid_depth_usd": pl.Float64(),
+        "best_ask_depth_usd": pl.Float64(),
+        "book_imbalance": pl.Float64(),
+        "book_coverage": pl.Float64(),
+    },
+}

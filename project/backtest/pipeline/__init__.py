@@ -1,0 +1,1 @@
+"""Stages, their graph, and the runner."""

@@ -1,0 +1,1 @@
+"""Where raw data comes from: venue archive and API, files, a simulated market."""

@@ -1,0 +1,1 @@
+"""The YAML under `spec/`: read, checked as a whole, frozen."""

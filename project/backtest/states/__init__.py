@@ -1,0 +1,1 @@
+"""Market states that condition an event."""

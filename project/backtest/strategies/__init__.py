@@ -1,0 +1,1 @@
+"""Blueprints: what a candidate becomes before it is traded."""
