@@ -87,7 +87,8 @@ class DataRoot:
             found = "has no such marker" if self.path.is_dir() else "does not exist"
             raise MisuseError(
                 f"{self.path} is not a data root: it {found} ({MARKER}). "
-                f"Set {ENVIRONMENT_VARIABLE} to your data root, or make one: make demo, make run or backtest import-raw."
+                f"Set {ENVIRONMENT_VARIABLE} to your data root, or make one with make demo, make run "
+                "or backtest import-raw."
             )
         try:
             layout = json.loads(self.marker.read_text(encoding="utf-8"))["layout"]

@@ -28,7 +28,7 @@ _BARS: Final[dict[str, pl.DataType]] = {
 RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
     "ohlcv_5m": _BARS,
     "ohlcv_1m": _BARS,
-    # The rate is a fraction of notional paid by longs to shorts at the stamp; the interval is in hours, null if not told.
+    # Paid by longs to shorts at the stamp, as a fraction of notional; the interval in hours is null where not told.
     "funding": {
         "timestamp": UTC_MILLISECONDS,
         "funding_rate": pl.Float64(),
