@@ -66,10 +66,22 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is unreadable: {fault}.") from None
 
 
-def write_parquet(path: Path, frame: pl.DataFrame) -> None:
-    """Write one Parquet file (zstd), atomically; the same frame gives the same bytes."""
+def write_parquet(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
+    """Write one Parquet file (zstd) with `metadata` in its footer, atomically; the same frame gives the same bytes."""
     with replacing(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=True)
+        frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
+
+
+def parquet_metadata(path: Path) -> dict[str, str]:
+    """The metadata in a Parquet file's footer; DataError where it is missing or damaged."""
+    import polars as pl
+
+    try:
+        return dict(pl.read_parquet_metadata(path))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except (OSError, pl.exceptions.PolarsError) as fault:
+        raise DataError(f"{path} is not a readable Parquet file: {str(fault).splitlines()[0]}.") from None
 
 
 def read_parquet(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:

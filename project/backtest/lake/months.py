@@ -36,7 +36,9 @@ def month_files(dataset: Path, start: dt.datetime | None = None, end: dt.datetim
     return [path for _, _, path in sorted(found)]
 
 
-def write_months(dataset: Path, frame: pl.DataFrame, name: str = "part") -> list[Path]:
+def write_months(
+    dataset: Path, frame: pl.DataFrame, name: str = "part", metadata: dict[str, str] | None = None
+) -> list[Path]:
     """Write rows into one file for each month of their ``timestamp``; returns the files, oldest first."""
     import polars as pl
 
@@ -46,7 +48,7 @@ def write_months(dataset: Path, frame: pl.DataFrame, name: str = "part") -> list
     ).partition_by("_year", "_month", maintain_order=True, as_dict=True, include_key=False)
     for (year, month), rows in sorted(by_month.items()):
         path = month_folder(dataset, year, month) / f"{name}.parquet"
-        write_parquet(path, rows)
+        write_parquet(path, rows, metadata)
         written.append(path)
     return written
 

@@ -45,6 +45,11 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= 60 else name[:57] + "…")
 
 
+def _is_foreign(entry: Path) -> bool:
+    """Whether a folder that holds this entry may not become a data root: all but data roots inside it are foreign."""
+    return not DataRoot(entry).is_marked()
+
+
 @dataclass(frozen=True)
 class DataRoot:
     """The folder that holds the lake, the runs and the reports.
@@ -72,7 +77,7 @@ class DataRoot:
         """Make the folder a data root; MisuseError where it holds something else already."""
         if self.is_marked():
             return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or any(map(_is_foreign, self.path.iterdir()))):
             raise MisuseError(
                 f"{self.path} is not empty and not a data root (it has no {MARKER} file), so nothing is written there. "
                 f"Set {ENVIRONMENT_VARIABLE} to an empty or new folder, or to an existing data root."
@@ -135,6 +140,22 @@ class DataRoot:
 
     def states(self, run_id: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "states" / f"{checked_symbol(symbol)}.parquet"
+
+    def symbol_events(self, run_id: str, symbol: str) -> Path:
+        return self.run_lake(run_id) / "events" / f"{checked_symbol(symbol)}.parquet"
+
+    def symbol_event_quality(self, run_id: str, symbol: str) -> Path:
+        return self.run_lake(run_id) / "events" / f"{checked_symbol(symbol)}.quality.parquet"
+
+    def event_quality(self, run_id: str) -> Path:
+        return self.events(run_id).with_name("event_quality.parquet")
+
+    def register(self, run_id: str) -> Path:
+        return self.run_lake(run_id) / "register.parquet"
+
+    def design(self, run_id: str) -> Path:
+        """Window, folds and what each event can be tested on, fixed before any return is read."""
+        return self.run_lake(run_id) / "design.json"
 
     def scores(self, run_id: str, event_type: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "scores" / event_type / f"{checked_symbol(symbol)}.parquet"

@@ -1,0 +1,150 @@
+"""Raw bars to a full 5-minute UTC grid on which every missing or unusable bar is an explicit null."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+BAR: Final = "5m"
+BAR_MINUTES: Final = 5
+MAX_JUMP: Final = 0.5
+"""A price further than this fraction from the last close before it is flagged as out of range."""
+PRICES: Final = ("open", "high", "low", "close")
+VOLUMES: Final = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
+FLAGS: Final = ("is_gap", "is_zero_volume", "is_out_of_range")
+COUNTS: Final = (
+    "expected_bars",
+    "bars",
+    "gap_bars",
+    "longest_gap_bars",
+    "duplicates",
+    "off_grid",
+    "inconsistent",
+    "out_of_range",
+    "zero_volume",
+    "from_1m",
+)
+
+
+@dataclass(frozen=True)
+class CleanedBars:
+    """Bars on the full grid, and what was found per month (one row a month, the columns of `COUNTS`)."""
+
+    bars: pl.DataFrame
+    quality: pl.DataFrame
+
+
+def clean_bars(bars_5m: pl.DataFrame, bars_1m: pl.DataFrame) -> CleanedBars:
+    """One row for every 5 minutes from the first usable bar to the last.
+
+    Parameters
+    ----------
+    bars_5m, bars_1m : frames of the raw bar columns, in any order of rows; of rows with one stamp the last one counts.
+        One-minute bars serve where there is no 5-minute bar.
+
+    Returns
+    -------
+    CleanedBars
+        ``timestamp`` (bar open), prices and volumes (null in gaps and where the source has none), ``is_gap``,
+        ``is_zero_volume`` (the venue printed the bar but nobody traded), ``is_out_of_range`` (a price more than half
+        away from the last close; kept, flagged). Each row uses nothing later than itself, except that the grid ends
+        with the last bar.
+    """
+    on_grid, found = _sift(bars_5m)
+    summed = sum_to_5m(bars_1m).join(on_grid.select("timestamp"), on="timestamp", how="anti")
+    usable, inconsistent = _consistent(pl.concat([on_grid, summed], how="vertical").sort("timestamp"))
+    found.append(_per_month(summed.select("timestamp"), "from_1m"))
+    found.append(_per_month(inconsistent, "inconsistent"))
+    if usable.is_empty():
+        return CleanedBars(_flagged(usable), _quality(_flagged(usable), found))
+    grid = pl.select(
+        pl.datetime_range(usable["timestamp"][0], usable["timestamp"][-1], BAR, time_zone="UTC", time_unit="ms").alias(
+            "timestamp"
+        )
+    )
+    bars = _flagged(grid.join(usable, on="timestamp", how="left", maintain_order="left"))
+    return CleanedBars(bars, _quality(bars, found))
+
+
+def sum_to_5m(bars_1m: pl.DataFrame) -> pl.DataFrame:
+    """Five one-minute bars to one of five minutes; a bar that lacks a minute is left out.
+
+    A volume column is null where any of its minutes is.
+    """
+    minutes = bars_1m.unique("timestamp", keep="last", maintain_order=True).sort("timestamp")
+    minutes = minutes.filter(pl.col("timestamp").dt.truncate("1m") == pl.col("timestamp"))
+    return (
+        minutes.group_by(pl.col("timestamp").dt.truncate(BAR), maintain_order=True)
+        .agg(
+            pl.len().alias("_minutes"),
+            pl.col("open").first(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("close").last(),
+            *(pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum()).alias(name) for name in VOLUMES),
+        )
+        .filter(pl.col("_minutes") == BAR_MINUTES)
+        .select(bars_1m.columns)
+    )
+
+
+def _sift(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Rows on the 5-minute grid, one a stamp, and the counts of what was left out."""
+    on_grid = rows.filter(pl.col("timestamp").dt.truncate(BAR) == pl.col("timestamp"))
+    off_grid = rows.filter(pl.col("timestamp").dt.truncate(BAR) != pl.col("timestamp"))
+    kept = on_grid.unique("timestamp", keep="last", maintain_order=True)
+    repeated = on_grid.group_by("timestamp").len().filter(pl.col("len") > 1)
+    duplicates = repeated.select(pl.col("timestamp").repeat_by(pl.col("len") - 1).explode())
+    return kept, [_per_month(duplicates, "duplicates"), _per_month(off_grid.select("timestamp"), "off_grid")]
+
+
+def _consistent(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Bars with four positive finite prices of which high is the highest and low the lowest; stamps of the others."""
+    prices = [pl.col(name) for name in PRICES]
+    sound = (
+        pl.all_horizontal(*(price.is_finite() & (price > 0) for price in prices))
+        & (pl.col("high") == pl.max_horizontal(prices))
+        & (pl.col("low") == pl.min_horizontal(prices))
+    ).fill_null(value=False)
+    volumes = [
+        pl.when(pl.col(name).is_finite() & (pl.col(name) >= 0)).then(pl.col(name)).alias(name) for name in VOLUMES
+    ]
+    return bars.filter(sound).with_columns(volumes), bars.filter(~sound).select("timestamp")
+
+
+def _flagged(bars: pl.DataFrame) -> pl.DataFrame:
+    last_close = pl.col("close").forward_fill().shift(1)
+    jump = pl.max_horizontal(*((pl.col(name) / last_close - 1.0).abs() for name in PRICES))
+    return bars.with_columns(
+        pl.col("close").is_null().alias("is_gap"),
+        (pl.col("volume") == 0).fill_null(value=False).alias("is_zero_volume"),
+        (jump > MAX_JUMP).fill_null(value=False).alias("is_out_of_range"),
+    )
+
+
+def _per_month(stamps: pl.DataFrame, count: str) -> pl.DataFrame:
+    return stamps.group_by(pl.col("timestamp").dt.strftime("%Y-%m").alias("month")).agg(
+        pl.len().cast(pl.Int64).alias(count)
+    )
+
+
+def _quality(bars: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
+    run = (pl.col("is_gap") != pl.col("is_gap").shift(1)).fill_null(value=True).cum_sum()
+    months = (
+        bars.with_columns(pl.col("timestamp").dt.strftime("%Y-%m").alias("month"))
+        .with_columns(pl.len().over("month", run).alias("_run"))
+        .group_by("month")
+        .agg(
+            pl.len().cast(pl.Int64).alias("expected_bars"),
+            (~pl.col("is_gap")).sum().cast(pl.Int64).alias("bars"),
+            pl.col("is_gap").sum().cast(pl.Int64).alias("gap_bars"),
+            pl.col("_run").filter(pl.col("is_gap")).max().fill_null(0).cast(pl.Int64).alias("longest_gap_bars"),
+            pl.col("is_out_of_range").sum().cast(pl.Int64).alias("out_of_range"),
+            pl.col("is_zero_volume").sum().cast(pl.Int64).alias("zero_volume"),
+        )
+    )
+    for counts in found:
+        months = months.join(counts, on="month", how="full", coalesce=True)
+    return months.select("month", *(pl.col(name).fill_null(0) for name in COUNTS)).sort("month")

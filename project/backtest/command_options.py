@@ -1,0 +1,86 @@
+"""Options that several sub-commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from backtest.errors import MisuseError
+
+SPEC_VARIABLE: Final = "BACKTEST_SPEC_ROOT"
+
+RunId = Annotated[
+    str | None,
+    typer.Option("--run-id", envvar="BACKTEST_RUN_ID", help="Name of the run; made from the time if left out."),
+]
+RequiredRunId = Annotated[str, typer.Option("--run-id", envvar="BACKTEST_RUN_ID", help="Name of the run.")]
+Symbols = Annotated[
+    str | None,
+    typer.Option("--symbols", envvar="BACKTEST_SYMBOLS", help="Comma-separated, such as BTCUSDT,ETHUSDT."),
+]
+Start = Annotated[str | None, typer.Option("--start", envvar="BACKTEST_START", help="First day, YYYY-MM-DD (UTC).")]
+End = Annotated[str | None, typer.Option("--end", envvar="BACKTEST_END", help="Last day, YYYY-MM-DD (UTC), inclusive.")]
+Venue = Annotated[
+    str | None,
+    typer.Option(
+        "--venue", envvar="BACKTEST_VENUE", help="Whose raw bars to read, where the lake has those of several."
+    ),
+]
+Strategies = Annotated[
+    str | None, typer.Option("--strategies", envvar="BACKTEST_STRATEGIES", help="Comma-separated names of strategies.")
+]
+AllowMissing = Annotated[
+    bool,
+    typer.Option("--allow-missing", envvar="BACKTEST_ALLOW_MISSING", help="Go on without files that could not be had."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", envvar="BACKTEST_WORKERS", min=1, max=256, help="Worker processes; one a core if left out."
+    ),
+]
+
+
+def parsed_symbols(text: str | None) -> tuple[str, ...]:
+    """The distinct symbols of a comma-separated text, in its order; empty where there is none. MisuseError if not sound."""
+    from backtest.lake.paths import checked_symbol
+
+    names = [name.strip() for name in (text or "").split(",")]
+    return tuple(dict.fromkeys(checked_symbol(name) for name in names if name))
+
+
+def parsed_window(start: str | None, end: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:
+    """START and END as the half-open span [start, end) of UTC instants; the END day is included."""
+    first, last = _day("START", start), _day("END", end)
+    if first is not None and last is not None and first > last:
+        raise MisuseError(f"START {first} lies after END {last}; START is the first day, END the last one.")
+    return (
+        dt.datetime.combine(first, dt.time(), dt.UTC) if first is not None else None,
+        dt.datetime.combine(last + dt.timedelta(days=1), dt.time(), dt.UTC) if last is not None else None,
+    )
+
+
+def _day(name: str, text: str | None) -> dt.date | None:
+    if not text:
+        return None
+    try:
+        day = dt.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
+    except ValueError:
+        raise MisuseError(f"{name} {text[:40]!r} is not a date; write it as YYYY-MM-DD, such as 2023-01-31.") from None
+    if not 2009 <= day.year <= 2100:
+        raise MisuseError(f"{name} {day} is outside the years 2009 to 2100.")
+    return day
+
+
+def spec_root() -> Path:
+    """``$BACKTEST_SPEC_ROOT``, or the spec folder of the checkout this package lies in."""
+    asked = os.environ.get(SPEC_VARIABLE)
+    if asked:
+        return Path(asked).absolute()
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1] / "spec"
+    return checkout if checkout.is_dir() else package / "spec_files"

@@ -1,0 +1,44 @@
+"""`spec check` and `spec show`: what is researched, and whether it says so soundly."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backtest.command_options import spec_root
+
+Name = Annotated[str, typer.Argument(help="An event, feature, state or template, such as VOL_SHOCK.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `spec` group."""
+    group = typer.Typer(help="Check and show the definitions under spec/.", no_args_is_help=True)
+    group.command("check")(check)
+    group.command("show")(show)
+    app.add_typer(group, name="spec")
+
+
+def check() -> None:
+    """Check every file under spec/ and list all faults at once.
+
+    Example: backtest spec check
+    """
+    from backtest.spec.loader import load_spec
+
+    spec = load_spec(spec_root())
+    print(
+        f"{spec_root()}: {len(spec.features)} features, {len(spec.states)} states, {len(spec.events)} events, "
+        f"{len(spec.templates)} templates. No fault. Ontology hash {spec.ontology_hash}"
+    )
+
+
+def show(name: Name) -> None:
+    """Show one definition and what follows from it: inputs, data sets, look-back, what is tested.
+
+    Example: backtest spec show VOL_SHOCK
+    """
+    from backtest.reports.definitions import described
+    from backtest.spec.loader import load_spec
+
+    print(described(load_spec(spec_root()), name))

@@ -1,0 +1,127 @@
+"""The register: every hypothesis of a search, frozen and hashed before any return is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from backtest.spec.models import POOLED, Policy, Template, horizon_bars
+
+if TYPE_CHECKING:
+    from backtest.spec.loader import Spec
+
+REGISTER_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "event_type": pl.String(),
+    "family": pl.String(),
+    "policy": pl.String(),
+    "horizon": pl.String(),
+    "state_id": pl.String(),
+    "symbol": pl.String(),
+    "with_verb": pl.String(),
+    "against_verb": pl.String(),
+}
+KEY: Final = ("event_type", "policy", "horizon", "state_id", "symbol")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one event tests at one horizon, before states and scopes.
+
+    With both verbs it is one two-sided test and the sign picks the verb; with one it is one-sided.
+    """
+
+    policy: Policy
+    horizon: str
+    with_verb: str | None
+    against_verb: str | None
+
+    @property
+    def horizon_bars(self) -> int:
+        return horizon_bars(self.horizon)
+
+
+def effective_policy(policy: Policy, horizon: int) -> Policy:
+    """The policy without barriers where the horizon is one bar: the first close could only repeat the time exit."""
+    if horizon > 1 or not policy.has_barriers:
+        return policy
+    return policy.model_copy(update={"upper_barrier_atr": None, "lower_barrier_atr": None})
+
+
+def trials(templates: Sequence[Template], horizons: Sequence[str]) -> list[Trial]:
+    """The distinct trials of an event; verbs that trade the same series at a horizon are one, under the first's name."""
+    verbs: dict[tuple[str, str], dict[str, str]] = {}
+    policies: dict[str, Policy] = {}
+    for horizon in horizons:
+        for template in templates:
+            policy = effective_policy(template.policy, horizon_bars(horizon))
+            policies[policy.policy_id] = policy
+            verbs.setdefault((horizon, policy.policy_id), {}).setdefault(template.side, template.template_verb)
+    return [
+        Trial(policies[policy_id], horizon, sides.get("with"), sides.get("against"))
+        for (horizon, policy_id), sides in verbs.items()
+    ]
+
+
+def event_trials(spec: Spec, event_type: str) -> list[Trial]:
+    """The trials of one event type of the spec."""
+    event = spec.events[event_type].model
+    return trials([spec.templates[verb] for verb in event.templates], event.horizons)
+
+
+def longest_window_bars(spec: Spec) -> int:
+    """Bars from an event to the last price any trade of the search may use when nothing is halted."""
+    return max(
+        (
+            trial.policy.longest_window_bars(trial.horizon_bars)
+            for event_type in spec.events
+            for trial in event_trials(spec, event_type)
+        ),
+        default=1,
+    )
+
+
+def register(spec: Spec, symbols: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """Every hypothesis of a search.
+
+    Parameters
+    ----------
+    spec : Spec
+    symbols : for each event type that is tested, the symbols it can be detected on. The pooled scope is there from two
+        symbols on: over one it would be that symbol's own series.
+
+    Returns
+    -------
+    `REGISTER_SCHEMA`, one row a hypothesis, in a fixed order.
+    """
+    rows = []
+    for event_type, names in symbols.items():
+        scopes = [*sorted(names), POOLED] if len(names) > 1 else list(names)
+        for trial in event_trials(spec, event_type):
+            for state_id in spec.state_ids(event_type):
+                for scope in scopes:
+                    rows.append(
+                        (
+                            event_type,
+                            spec.events[event_type].model.family,
+                            trial.policy.policy_id,
+                            trial.horizon,
+                            state_id,
+                            scope,
+                            trial.with_verb,
+                            trial.against_verb,
+                        )
+                    )
+    return pl.DataFrame(rows, schema=REGISTER_SCHEMA, orient="row").sort(KEY)
+
+
+def register_hash(hypotheses: pl.DataFrame) -> str:
+    """Hash of the hypotheses, whatever their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for row in hypotheses.sort(KEY).iter_rows():
+        digest.update("\x1f".join("" if value is None else value for value in row).encode())
+        digest.update(b"\x1e")
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What a trade costs and how it is filled."""

@@ -1,0 +1,102 @@
+"""Whether an event type is fit to be tested: how often it occurs, whether it can be joined, whether it clusters.
+
+Looks at occurrences only, never at returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from backtest.spec.models import EventQuality
+
+SYMBOL_QUALITY_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "event_type": pl.String(),
+    "symbol": pl.String(),
+    "needs": pl.String(),
+    "n_bars": pl.Int64(),
+    "n_events": pl.Int64(),
+    "n_joinable": pl.Int64(),
+    "n_joined": pl.Int64(),
+    "n_clustered": pl.Int64(),
+}
+"""``needs`` names the missing data sets of an unavailable event, else it is null. ``n_joinable`` are the events from the
+first bar on at which the expected volatility is known, ``n_joined`` those of them at which it is known; ``n_clustered``
+are events that follow another within the clustering distance."""
+
+
+def symbol_quality(
+    events: pl.DataFrame,
+    volatility: pl.DataFrame,
+    needs: Mapping[str, Sequence[str]],
+    symbol: str,
+    clustering_bars: int,
+) -> pl.DataFrame:
+    """Counts per event type on one symbol (`SYMBOL_QUALITY_SCHEMA`).
+
+    Parameters
+    ----------
+    events : occurrences of the symbol, by type and time.
+    volatility : ``timestamp`` and ``expected_volatility`` of every bar of the window.
+    needs : missing data sets of every event type; empty where it is available.
+    """
+    known = volatility["expected_volatility"].is_not_null().to_numpy()
+    first_known = int(known.argmax()) if known.any() else len(known)
+    stamps = volatility["timestamp"].to_numpy()
+    rows = []
+    for event_type, missing in needs.items():
+        at = np.searchsorted(stamps, events.filter(pl.col("event_type") == event_type)["timestamp"].to_numpy())
+        joinable = at[at >= first_known]
+        rows.append(
+            (
+                event_type,
+                symbol,
+                ", ".join(missing) or None,
+                len(stamps),
+                len(at),
+                len(joinable),
+                int(known[joinable].sum()),
+                int((np.diff(at) <= clustering_bars).sum()),
+            )
+        )
+    return pl.DataFrame(rows, schema=SYMBOL_QUALITY_SCHEMA, orient="row")
+
+
+def judge(quality: pl.DataFrame, gate: EventQuality) -> pl.DataFrame:
+    """One row an event type over its available symbols, with ``verdict`` and ``is_tested``.
+
+    A verdict is ``tested``, ``unavailable: needs …`` (on every symbol), or the bound that is missed.
+    """
+    available = pl.col("needs").is_null()
+    totals = quality.group_by("event_type", maintain_order=True).agg(
+        pl.col("symbol").filter(available).sort().str.join(",").alias("symbols"),
+        pl.col("needs").drop_nulls().unique().sort().str.join("; ").alias("needs"),
+        *(pl.col(name).filter(available).sum() for name in SYMBOL_QUALITY_SCHEMA if name.startswith("n_")),
+    )
+    rates = totals.with_columns(
+        (pl.col("n_events") * 10_000 / pl.col("n_bars")).alias("per_10000_bars"),
+        pl.when(pl.col("n_joinable") > 0).then(pl.col("n_joined") / pl.col("n_joinable")).alias("join_rate"),
+        pl.when(pl.col("n_events") > 0).then(pl.col("n_clustered") / pl.col("n_events")).alias("clustered_share"),
+    )
+    verdict = (
+        pl.when(pl.col("symbols") == "")
+        .then(pl.format("unavailable: needs {}", "needs"))
+        .when(pl.col("n_events") == 0)
+        .then(pl.lit("no occurrence"))
+        .when(pl.col("per_10000_bars") < gate.min_per_10000_bars)
+        .then(pl.lit(f"too rare: fewer than {gate.min_per_10000_bars:g} per 10,000 bars"))
+        .when(pl.col("per_10000_bars") > gate.max_per_10000_bars)
+        .then(pl.lit(f"too frequent: more than {gate.max_per_10000_bars:g} per 10,000 bars"))
+        .when(pl.col("join_rate").fill_null(0.0) < gate.min_join_rate)
+        .then(pl.lit(f"join rate below {gate.min_join_rate:g}"))
+        .when(pl.col("clustered_share") > gate.max_clustered_share)
+        .then(
+            pl.lit(f"clustered: more than {gate.max_clustered_share:g} within {gate.clustering_bars} bars of another")
+        )
+        .otherwise(pl.lit("tested"))
+    )
+    return rates.with_columns(verdict.alias("verdict")).with_columns((pl.col("verdict") == "tested").alias("is_tested"))

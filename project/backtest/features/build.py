@@ -1,0 +1,42 @@
+"""Features of one symbol from its bars, in the order their definitions need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from backtest.spec.loader import CompiledFeature
+
+
+def build_features(bars: pl.DataFrame, features: Sequence[CompiledFeature]) -> pl.DataFrame:
+    """Every feature of every bar.
+
+    Parameters
+    ----------
+    bars : the full grid of one symbol with the bar columns, oldest first.
+    features : in an order in which each one's parts come before it.
+
+    Returns
+    -------
+    ``timestamp`` and one Float64 column a feature, one row a bar. A feature is null in its first `total_lookback_bars`
+    rows, where an input is null, and where it is not defined. Row t uses rows ≤ t only.
+    """
+    frame = bars.lazy().with_row_index("_row")
+    level: list[CompiledFeature] = []
+    for feature in features:
+        if feature.expression.inputs & {waiting.model.name for waiting in level}:
+            frame, level = _with(frame, level), []
+        level.append(feature)
+    return _with(frame, level).select("timestamp", *(feature.model.name for feature in features)).collect()
+
+
+def _with(frame: pl.LazyFrame, level: Collection[CompiledFeature]) -> pl.LazyFrame:
+    return frame.with_columns(
+        pl.when(pl.col("_row") >= feature.total_lookback_bars)
+        .then(feature.expression.polars().cast(pl.Float64))
+        .alias(feature.model.name)
+        for feature in level
+    )

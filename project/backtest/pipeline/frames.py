@@ -1,0 +1,145 @@
+"""What the stages read from the lake, put together: venues, extents, and one symbol's bars with its features."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from backtest.errors import DataError
+from backtest.lake.files import parquet_metadata
+from backtest.lake.months import month_files, read_months
+from backtest.lake.paths import DataRoot, Market
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backtest.pipeline.stage import Plan
+    from backtest.spec.loader import Spec
+
+BAR: Final = dt.timedelta(minutes=5)
+BAR_DATASETS: Final = ("ohlcv_5m", "ohlcv_1m")
+FEATURES_HASH: Final = "backtest.features"
+"""Key in the footer of a feature file: hash of the definitions it was built from."""
+
+
+def symbols_in_lake(root: DataRoot) -> list[str]:
+    """Perpetuals that have raw bars of any venue, sorted."""
+    folders = root.lake.glob("raw/*/perp/*/ohlcv_*m")
+    return sorted({folder.parent.name for folder in folders if month_files(folder)})
+
+
+def venue_of(plan: Plan, market: Market, symbol: str) -> str | None:
+    """The venue whose raw bars a run reads for a symbol; None where there are none, DataError where two have some."""
+    asked = plan.parameters.get("venue")
+    venues = []
+    for folder in sorted((plan.root.lake / "raw").glob("*")):
+        if asked in (None, folder.name) and any(
+            month_files(plan.root.raw(folder.name, market, symbol, dataset)) for dataset in BAR_DATASETS
+        ):
+            venues.append(folder.name)
+    if len(venues) > 1:
+        raise DataError(
+            f"{symbol} ({market}) has raw bars of {' and of '.join(venues)} in {plan.root.path}. Name the one to use: "
+            f"VENUE={venues[0]}, or keep them in separate data roots."
+        )
+    return venues[0] if venues else None
+
+
+def missing_bars(plan: Plan, symbol: str) -> DataError:
+    """The error for a symbol with no raw perpetual bars, naming the commands that get them."""
+    have = symbols_in_lake(plan.root)
+    return DataError(
+        f"{plan.root.lake} holds no raw perpetual bars of {symbol}"
+        + (f" (there are: {', '.join(have)})" if have else "")
+        + f". Get them: make run SYMBOLS={symbol} START=… END=…, or backtest import-raw --market perp "
+        f"--dataset ohlcv_5m --symbol {symbol} FILE…"
+    )
+
+
+def cleaned_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetime] | None:
+    """First bar and end (exclusive) of a symbol's cleaned perpetual bars; None where there are none."""
+    files = month_files(root.cleaned_bars("perp", symbol))
+    return _extent(files) if files else None
+
+
+def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetime] | None:
+    """First bar and end (exclusive) of a symbol's features; None where there are none."""
+    files = month_files(root.features(symbol))
+    return _extent(files) if files else None
+
+
+def _extent(files: list[Path]) -> tuple[dt.datetime, dt.datetime]:
+    import polars as pl
+
+    first = pl.scan_parquet(files[0]).select(pl.col("timestamp").min()).collect().item()
+    last = pl.scan_parquet(files[-1]).select(pl.col("timestamp").max()).collect().item()
+    return first, last + BAR
+
+
+def clipped(
+    extent: tuple[dt.datetime, dt.datetime], start: dt.datetime | None, end: dt.datetime | None
+) -> tuple[dt.datetime, dt.datetime] | None:
+    """The part of an extent inside [start, end); None where they do not meet."""
+    first = max(extent[0], start) if start is not None else extent[0]
+    last = min(extent[1], end) if end is not None else extent[1]
+    return (first, last) if first < last else None
+
+
+def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
+    """Cleaned perpetual bars of [start, end) with the spot close beside them (null where there is none)."""
+    import polars as pl
+
+    bars = read_months(root.cleaned_bars("perp", symbol), start, end)
+    spot = read_months(
+        root.cleaned_bars("spot", symbol),
+        start,
+        end,
+        schema={"timestamp": pl.Datetime("ms", "UTC"), "close": pl.Float64()},
+    )
+    return bars.join(
+        spot.select("timestamp", pl.col("close").alias("spot_close")),
+        on="timestamp",
+        how="left",
+        maintain_order="left",
+    )
+
+
+def perpetual_frame(
+    plan: Plan, spec: Spec, symbol: str, start: dt.datetime, end: dt.datetime, names: Collection[str]
+) -> pl.DataFrame:
+    """Bars of [start, end) with the named features beside them.
+
+    Raises DataError where features are missing, or were built from other definitions than the spec's.
+    """
+    import polars as pl
+
+    dataset = plan.root.features(symbol)
+    expected = features_hash(spec)
+    for path in month_files(dataset, start, end):
+        if parquet_metadata(path).get(FEATURES_HASH) != expected:
+            raise DataError(
+                f"{path} was built from other feature definitions than the spec's. Build it again: "
+                "make discover-edges-from-raw (or backtest features)."
+            )
+    features = read_months(dataset, start, end, columns=["timestamp", *sorted(set(names) & spec.features.keys())])
+    bars = perpetual_bars(plan.root, symbol, start, end)
+    if not bars["timestamp"].equals(features["timestamp"]):
+        raise DataError(
+            f"features of {symbol} cover {len(features):,} of the {len(bars):,} cleaned bars from {start} to {end}. "
+            "Build them again: make discover-edges-from-raw (or backtest features)."
+        )
+    return pl.concat([bars, features.drop("timestamp")], how="horizontal")
+
+
+def features_hash(spec: Spec) -> str:
+    """Hash of all that decides a feature's values besides the bars."""
+    return spec.part_hash("columns", "features")
+
+
+def inputs_of(spec: Spec) -> set[str]:
+    """Columns and features that states, events and the discovery settings name."""
+    named = {name for event in spec.events.values() for name in event.inputs}
+    named |= {name for state in spec.states.values() for value in state.values.values() for name in value.inputs}
+    return named | {name for expression in spec.bar_expressions.values() for name in expression.inputs}

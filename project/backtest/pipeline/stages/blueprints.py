@@ -1,0 +1,54 @@
+"""Stage: a blueprint for each candidate that passed every gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+
+
+def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
+    reports = plan.root.reports("phase2", plan.run_id)
+    return [plan.root.design(plan.run_id), *sorted(reports.glob("*/candidates.parquet"))]
+
+
+def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
+    return {"run_id": plan.run_id}
+
+
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).ontology_hash
+
+
+def run(plan: Plan, _partition: str) -> Outcome:
+    import polars as pl
+
+    from backtest.discovery.candidates import CANDIDATE_SCHEMA
+    from backtest.lake.files import read_json, read_parquet, write_text
+    from backtest.spec.loader import load_spec
+    from backtest.strategies.blueprints import compile_blueprints, to_jsonl
+
+    definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
+    design = read_json(root.design(run_id))
+    candidates = pl.concat(
+        [read_parquet(root.candidates(run_id, event_type), CANDIDATE_SCHEMA) for event_type in definitions.events]
+    )
+    window = (design["discovery_start"], design["confirmation_end"])
+    blueprints = compile_blueprints(candidates, definitions, run_id=run_id, tested=design["tested"], window=window)
+    write_text(root.blueprints(run_id), to_jsonl(blueprints))
+    return Outcome(outputs=(root.blueprints(run_id),), summary={"blueprints": len(blueprints)})
+
+
+STAGE = Stage(
+    name="blueprints",
+    title="Writing blueprints",
+    reads=("candidates",),
+    writes=("blueprints",),
+    run=run,
+    inputs=inputs,
+    parameters=parameters,
+    spec=spec,
+)

@@ -1,0 +1,76 @@
+"""Stage: tests, control over the whole search, confirmation and gates; one file of candidates an event type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from backtest.errors import RunError
+from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+
+
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash("states", "events", "templates", "gates", "discovery")
+
+
+def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
+    from backtest.lake.files import read_json
+
+    design = plan.root.design(plan.run_id)
+    tested = read_json(design)["tested"]
+    scores = [plan.root.scores(plan.run_id, event, symbol) for event, symbols in tested.items() for symbol in symbols]
+    return [design, plan.root.register(plan.run_id), *scores]
+
+
+def parameters(_plan: Plan, _partition: str) -> Mapping[str, Json]:
+    return {}
+
+
+def run(plan: Plan, _partition: str) -> Outcome:
+    import polars as pl
+
+    from backtest.discovery.candidates import GATES, assess
+    from backtest.discovery.day_scores import SCORE_SCHEMA
+    from backtest.discovery.folds import Folds
+    from backtest.discovery.hypotheses import REGISTER_SCHEMA, register_hash
+    from backtest.lake.files import read_json, read_parquet, write_parquet
+    from backtest.spec.loader import load_spec
+
+    definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
+    design = read_json(root.design(run_id))
+    register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
+    if register_hash(register) != design["register_hash"]:
+        raise RunError(
+            f"{root.register(run_id)} is not the register that was fixed for run {run_id}. "
+            "Run the discovery again: make discover-edges"
+        )
+    scores = [
+        read_parquet(root.scores(run_id, event_type, symbol), SCORE_SCHEMA).with_columns(
+            pl.lit(event_type).alias("event_type"), pl.lit(symbol).alias("symbol")
+        )
+        for event_type, symbols in design["tested"].items()
+        for symbol in symbols
+    ]
+    empty = pl.DataFrame(schema={**SCORE_SCHEMA, "event_type": pl.String(), "symbol": pl.String()})
+    candidates = assess(register, pl.concat([empty, *scores]), Folds.from_json(design), definitions)
+    outputs = []
+    for event_type in definitions.events:
+        path = root.candidates(run_id, event_type)
+        write_parquet(path, candidates.filter(pl.col("event_type") == event_type))
+        outputs.append(path)
+    passed = {gate: int(candidates[gate].sum()) for gate in (*GATES, "gate_phase2_final")}
+    return Outcome(outputs=tuple(outputs), summary={"hypotheses": len(candidates), "passed": passed})
+
+
+STAGE = Stage(
+    name="candidates",
+    title="Testing hypotheses",
+    reads=("scores", "hypotheses"),
+    writes=("candidates",),
+    run=run,
+    inputs=inputs,
+    parameters=parameters,
+    spec=spec,
+)

@@ -1,0 +1,67 @@
+"""Stage: occurrences of every event type on each symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backtest.pipeline.stage import Outcome, Plan, Stage
+from backtest.pipeline.window import feature_files, symbol_frame, symbol_window, window_parameters
+
+
+def partitions(plan: Plan) -> Sequence[str]:
+    return [symbol for symbol in plan.symbols if symbol_window(plan, symbol)]
+
+
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash("columns", "features", "states", "events", "discovery")
+
+
+def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
+    return feature_files(plan, symbol)
+
+
+def run(plan: Plan, symbol: str) -> Outcome:
+    import polars as pl
+
+    from backtest.events.detect import detect_events, missing_datasets
+    from backtest.events.quality import symbol_quality
+    from backtest.lake.files import write_parquet
+    from backtest.spec.loader import load_spec
+
+    definitions = load_spec(plan.spec_root)
+    frame, start = symbol_frame(plan, definitions, symbol)
+    needs = {name: missing_datasets(frame, event, definitions.columns) for name, event in definitions.events.items()}
+    available = [event for name, event in definitions.events.items() if not needs[name]]
+    events = detect_events(frame, available, symbol).filter(pl.col("timestamp") >= start)
+    volatility = frame.select(
+        "timestamp", definitions.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
+    ).filter(pl.col("timestamp") >= start)
+    quality = symbol_quality(events, volatility, needs, symbol, definitions.gates.gate_e1.clustering_bars)
+    outputs = (plan.root.symbol_events(plan.run_id, symbol), plan.root.symbol_event_quality(plan.run_id, symbol))
+    write_parquet(outputs[0], events)
+    write_parquet(outputs[1], quality)
+    return Outcome(
+        outputs=outputs,
+        summary={"events": len(events), "by_type": dict(quality.select("event_type", "n_events").iter_rows())},
+        warnings=tuple(
+            f"{name} on {symbol} is unavailable: needs {', '.join(datasets)}"
+            for name, datasets in needs.items()
+            if datasets
+        ),
+    )
+
+
+STAGE = Stage(
+    name="detect",
+    title="Detecting events",
+    reads=("features",),
+    writes=("symbol_events",),
+    run=run,
+    partitions=partitions,
+    inputs=inputs,
+    parameters=window_parameters,
+    spec=spec,
+)

@@ -1,0 +1,122 @@
+"""Stage: features of each symbol, quarter by quarter, each quarter from its own look-back.
+
+A full build and an incremental one run the same quarters from the same first bars, so they give the same bytes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from backtest.errors import DataError
+from backtest.lake.months import month_files
+from backtest.pipeline.frames import (
+    BAR,
+    FEATURES_HASH,
+    cleaned_extent,
+    clipped,
+    features_hash,
+    missing_bars,
+    perpetual_bars,
+)
+from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+
+
+def partitions(plan: Plan) -> Sequence[str]:
+    """``BTCUSDT.2024Q1`` for each quarter that the window, and the history its events look back on, touches."""
+    from backtest.spec.loader import load_spec
+
+    lookback = load_spec(plan.spec_root).event_lookback_bars * BAR
+    keys = []
+    for symbol in plan.symbols:
+        extent = cleaned_extent(plan.root, symbol)
+        if extent is None:
+            raise missing_bars(plan, symbol)
+        if clipped(extent, plan.start, plan.end) is None:
+            raise DataError(
+                f"the cleaned bars of {symbol} run from {extent[0]:%Y-%m-%d %H:%M} to {extent[1] - BAR:%Y-%m-%d %H:%M} "
+                f"UTC; nothing of the window {_shown(plan.start)} … {_shown(plan.end)} is there. Get it: make run "
+                f"SYMBOLS={symbol} START=… END=…, or give a START and END inside."
+            )
+        span = clipped(extent, plan.start - lookback if plan.start else None, plan.end)
+        if span is not None:
+            keys += [f"{symbol}.{year}Q{quarter}" for year, quarter in _quarters(*span)]
+    return keys
+
+
+def inputs(plan: Plan, partition: str) -> Sequence[Path]:
+    symbol, start, end = _bounds(partition)
+    first = start - _lookback(plan)
+    return [
+        path
+        for market in ("perp", "spot")
+        for path in month_files(plan.root.cleaned_bars(market, symbol), first, end)  # type: ignore[arg-type]
+    ]
+
+
+def parameters(_plan: Plan, _partition: str) -> Mapping[str, Json]:
+    return {}
+
+
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return features_hash(load_spec(plan.spec_root))
+
+
+def run(plan: Plan, partition: str) -> Outcome:
+    import polars as pl
+
+    from backtest.features.build import build_features
+    from backtest.lake.months import write_months
+    from backtest.spec.loader import load_spec
+
+    definitions = load_spec(plan.spec_root)
+    symbol, start, end = _bounds(partition)
+    bars = perpetual_bars(plan.root, symbol, start - _lookback(plan), end)
+    features = build_features(bars, list(definitions.features.values())).filter(pl.col("timestamp") >= start)
+    written = write_months(plan.root.features(symbol), features, metadata={FEATURES_HASH: features_hash(definitions)})
+    empty = [name for name in features.columns if features[name].null_count() == len(features)]
+    return Outcome(
+        outputs=tuple(written),
+        summary={"bars": len(features), "features": features.width - 1, "without_values": empty},
+    )
+
+
+def _lookback(plan: Plan) -> dt.timedelta:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).feature_lookback_bars * BAR
+
+
+def _quarters(start: dt.datetime, end: dt.datetime) -> list[tuple[int, int]]:
+    """Calendar quarters that [start, end) touches."""
+    last = end - BAR
+    first_index, last_index = start.year * 4 + (start.month - 1) // 3, last.year * 4 + (last.month - 1) // 3
+    return [(index // 4, index % 4 + 1) for index in range(first_index, last_index + 1)]
+
+
+def _bounds(partition: str) -> tuple[str, dt.datetime, dt.datetime]:
+    symbol, _, quarter = partition.rpartition(".")
+    year, number = int(quarter[:4]), int(quarter[5])
+    start = dt.datetime(year, 3 * number - 2, 1, tzinfo=dt.UTC)
+    return symbol, start, dt.datetime(year + number // 4, 3 * number % 12 + 1, 1, tzinfo=dt.UTC)
+
+
+def _shown(bound: dt.datetime | None) -> str:
+    return f"{bound:%Y-%m-%d}" if bound is not None else "…"
+
+
+STAGE = Stage(
+    name="features",
+    title="Building features",
+    reads=("cleaned",),
+    writes=("features",),
+    run=run,
+    partitions=partitions,
+    inputs=inputs,
+    parameters=parameters,
+    spec=spec,
+    shared=True,
+)

@@ -1,0 +1,73 @@
+"""Stage: day scores of every tested event type on each symbol; the first stage that reads returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+from backtest.pipeline.window import feature_files, symbol_frame, symbol_window
+
+
+def partitions(plan: Plan) -> Sequence[str]:
+    return [symbol for symbol in plan.symbols if symbol_window(plan, symbol)]
+
+
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash(
+        "columns", "features", "states", "events", "templates", "costs", "discovery"
+    )
+
+
+def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
+    own = (plan.root.symbol_events(plan.run_id, symbol), plan.root.states(plan.run_id, symbol))
+    return [*feature_files(plan, symbol), *own, plan.root.design(plan.run_id)]
+
+
+def parameters(plan: Plan, _symbol: str) -> Mapping[str, Json]:
+    """The one event type asked for, where not all are."""
+    return {"event_type": plan.parameters.get("event_type")}
+
+
+def run(plan: Plan, symbol: str) -> Outcome:
+    import polars as pl
+
+    from backtest.discovery.folds import Folds
+    from backtest.discovery.scoring import score_event, symbol_market
+    from backtest.lake.files import read_json, read_parquet, write_parquet
+    from backtest.spec.loader import load_spec
+
+    definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
+    design = read_json(root.design(run_id))
+    frame, _ = symbol_frame(plan, definitions, symbol)
+    market = symbol_market(
+        frame, read_parquet(root.states(run_id, symbol)), symbol, definitions, Folds.from_json(design)
+    )
+    events = read_parquet(root.symbol_events(run_id, symbol))
+    only = plan.parameters.get("event_type")
+    outputs, rows = [], 0
+    for event_type, symbols in design["tested"].items():
+        if symbol not in symbols or only not in (None, event_type):
+            continue
+        occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
+        scores = score_event(market, event_type, occurrences, definitions)
+        path = root.scores(run_id, event_type, symbol)
+        write_parquet(path, scores)
+        outputs.append(path)
+        rows += len(scores)
+    return Outcome(outputs=tuple(outputs), summary={"event_types": len(outputs), "rows": rows})
+
+
+STAGE = Stage(
+    name="scores",
+    title="Scoring days",
+    reads=("hypotheses",),
+    writes=("scores",),
+    run=run,
+    partitions=partitions,
+    inputs=inputs,
+    parameters=parameters,
+    spec=spec,
+)

@@ -1,0 +1,140 @@
+"""Tables for the terminal: candidates, nearest misses, events, data quality."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
+
+MARGIN_TEXTS: Final[dict[str, str]] = {
+    "gate_eligible": "{:+.0%} of the count needed",
+    "gate_significant": "{:+.3f} in q",
+    "gate_day_concentration": "{:+.2f} in the largest day's share",
+    "gate_confirmed": "{:+.3f} in confirmation q",
+    "gate_economic": "{:+.2f} in P(above cost)",
+    "gate_economic_conservative": "{:+.1f} bps",
+    "gate_stability": "{:+.0%} of the spans",
+}
+"""How the distance to each gate's limit is written; negative means missed by that much."""
+
+
+def best_candidates(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Candidates that passed every gate, the highest expectancy after cost first."""
+    passed = candidates.filter("gate_phase2_final")
+    return passed.sort("after_cost_expectancy", "candidate_id", descending=[True, False]).head(rows)
+
+
+def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """Tested hypotheses that failed the fewest gates, with ``failed_gate`` (the first) and by how much it was missed.
+
+    Of hypotheses with equally many failures the one with the higher expectancy after cost comes first.
+    """
+    import polars as pl
+
+    from backtest.discovery.candidates import GATES
+
+    missed = candidates.filter(~pl.col("gate_phase2_final") & pl.col("gate_eligible"))
+    margin_text = pl.coalesce(
+        pl.when(~pl.col(gate)).then(
+            pl.col(gate.replace("gate_", "margin_", 1))
+            .map_elements(lambda margin, text=text: text.format(margin), return_dtype=pl.String, skip_nulls=True)
+            .fill_null("not a candidate")
+        )
+        for gate, text in MARGIN_TEXTS.items()
+    )
+    return (
+        missed.with_columns(
+            pl.sum_horizontal(~pl.col(gate) for gate in GATES).alias("failed_gates"),
+            pl.coalesce(pl.when(~pl.col(gate)).then(pl.lit(gate.removeprefix("gate_"))) for gate in GATES).alias(
+                "failed_gate"
+            ),
+        )
+        .sort("failed_gates", "after_cost_expectancy", "candidate_id", descending=[False, True, False])
+        .head(rows)
+        .with_columns(margin_text.alias("missed_by"))
+    )
+
+
+def candidate_table(rows: pl.DataFrame, title: str) -> Table:
+    """Candidates or nearest misses as a table; figures in bps per trade."""
+    from rich.table import Table
+
+    misses = "failed_gate" in rows.columns
+    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("event", "verb", "horizon", "state", "symbol"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("horizon", "symbol"))
+    for name in ("n", "mean bps", "cost bps", "after cost", "t", "q", "confirm q"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if misses:
+        table.add_column("first gate failed", overflow="fold")
+        table.add_column("missed by", overflow="fold")
+    for row in rows.iter_rows(named=True):
+        cells = [row["event_type"], row["template_verb"], row["horizon"], row["state_id"], row["symbol"]]
+        cells += [f"{row['n_events']:,}"]
+        cells += [_bps(row[name]) for name in ("expectancy", "cost", "after_cost_expectancy")]
+        cells += [_number(row["t_stat"], "{:.1f}"), _number(row["q_value"], "{:.3g}")]
+        cells += [_number(row["confirmation_q"], "{:.3g}")]
+        if misses:
+            cells += [row["failed_gate"], row["missed_by"]]
+        table.add_row(*cells)
+    return table
+
+
+def quality_table(quality: pl.DataFrame) -> Table:
+    """Cleaned bars per symbol and market over all months, and the months with something to say."""
+    import polars as pl
+    from rich.table import Table
+
+    counts = (
+        "bars",
+        "gap_bars",
+        "longest_gap_bars",
+        "duplicates",
+        "off_grid",
+        "inconsistent",
+        "out_of_range",
+        "zero_volume",
+    )
+    table = Table(title="Quality of the cleaned bars", title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("symbol", "market", "months"):
+        table.add_column(name, no_wrap=True)
+    for name in counts:
+        table.add_column(name.replace("_", " "), justify="right")
+    for (symbol, market), months in quality.group_by("symbol", "market", maintain_order=True):
+        totals = [
+            months["longest_gap_bars"].max() if name == "longest_gap_bars" else months[name].sum() for name in counts
+        ]
+        span = f"{months['month'].min()} … {months['month'].max()}"
+        table.add_row(str(symbol), str(market), span, *(f"{total:,}" for total in totals))
+        notable = months.filter(pl.sum_horizontal(*(pl.col(name) for name in counts[1:])) > 0)
+        for row in notable.iter_rows(named=True):
+            table.add_row(
+                "", "", f"  {row['month']}", *(f"{row[name]:,}" if row[name] else "" for name in counts), style="dim"
+            )
+    return table
+
+
+def event_table(quality: pl.DataFrame) -> Table:
+    """Event types with how often they occur and whether they are tested."""
+    from rich.table import Table
+
+    table = Table(title="Events", title_justify="left", header_style="bold", pad_edge=False)
+    table.add_column("event")
+    for name in ("occurrences", "per 10,000 bars"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in quality.iter_rows(named=True):
+        table.add_row(
+            row["event_type"], f"{row['n_events']:,}", _number(row["per_10000_bars"], "{:.1f}"), row["verdict"]
+        )
+    return table
+
+
+def _bps(fraction: float | None) -> str:
+    return "" if fraction is None else f"{fraction * 1e4:.1f}"
+
+
+def _number(value: float | None, text: str) -> str:
+    return "" if value is None else text.format(value)

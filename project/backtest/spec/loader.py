@@ -1,0 +1,450 @@
+"""Reads every file under ``spec/``, checks them against each other, and reports all faults at once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from backtest.errors import SpecError, did_you_mean, listed
+from backtest.expressions import CompiledExpression, ExpressionError, compile_expression
+from backtest.spec.models import (
+    ALL_STATES,
+    Column,
+    Costs,
+    Discovery,
+    Event,
+    Feature,
+    Gates,
+    Model,
+    Simulation,
+    State,
+    Template,
+    horizon_bars,
+)
+
+MAX_FILE_BYTES: Final = 1 << 20
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True)
+class CompiledFeature:
+    """A feature with what follows from its expression.
+
+    `total_lookback_bars` counts the bars before the current one that its own windows and those of the features it is
+    made of reach together; `columns` are the bar columns it ends in.
+    """
+
+    model: Feature
+    expression: CompiledExpression
+    total_lookback_bars: int
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True)
+class CompiledState:
+    model: State
+    values: Mapping[str, CompiledExpression]
+    """By state id."""
+
+
+@dataclass(frozen=True)
+class CompiledEvent:
+    model: Event
+    when: CompiledExpression
+    direction: CompiledExpression
+    lookback_bars: int
+    """Bars of *features* that its own windows reach."""
+    inputs: frozenset[str]
+    columns: frozenset[str]
+
+    @property
+    def longest_horizon_bars(self) -> int:
+        return max(horizon_bars(horizon) for horizon in self.model.horizons)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything under ``spec/``, checked and compiled; features are in an order in which they can be built."""
+
+    columns: Mapping[str, Column]
+    features: Mapping[str, CompiledFeature]
+    states: Mapping[str, CompiledState]
+    events: Mapping[str, CompiledEvent]
+    templates: Mapping[str, Template]
+    gates: Gates
+    costs: Costs
+    discovery: Discovery
+    simulation: Simulation
+    bar_expressions: Mapping[str, CompiledExpression]
+    """The expressions of the discovery settings, by field."""
+    ontology_hash: str
+    """Hash of everything that decides a result; the simulated market is data, not ontology."""
+
+    @property
+    def feature_lookback_bars(self) -> int:
+        """History a partition of features must read before its first bar."""
+        return max((feature.total_lookback_bars for feature in self.features.values()), default=0)
+
+    @property
+    def event_lookback_bars(self) -> int:
+        """History of features that states, events and the discovery expressions must read before the window."""
+        reach = [event.lookback_bars for event in self.events.values()]
+        reach += [value.lookback_bars for state in self.states.values() for value in state.values.values()]
+        reach += [expression.lookback_bars for expression in self.bar_expressions.values()]
+        return max(reach, default=0)
+
+    def state_ids(self, event_type: str) -> tuple[str, ...]:
+        """``all`` and the states an event is conditioned on."""
+        names = self.events[event_type].model.states
+        chosen = self.states if names is None else names
+        return (ALL_STATES, *(state_id for name in chosen for state_id in self.states[name].values))
+
+    def event(self, event_type: str) -> CompiledEvent:
+        """The event of that name; SpecError with the nearest one where there is none."""
+        if event_type not in self.events:
+            raise SpecError(
+                f"there is no event {event_type[:60]!r}.{did_you_mean(event_type, self.events)} "
+                f"There are: {', '.join(self.events)}."
+            )
+        return self.events[event_type]
+
+    def part_hash(self, *parts: str) -> str:
+        """Hash of the named parts (``features``, ``states``, ``events``, …), for caches and manifests."""
+        return _hash({part: _plain(getattr(self, part)) for part in parts})
+
+
+def load_spec(root: Path) -> Spec:
+    """The spec of a folder; SpecError that lists every fault of every file."""
+    return _load(root.absolute(), _fingerprint(root))
+
+
+def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
+    if not root.is_dir():
+        raise SpecError(f"there is no spec folder at {root}. Run from the checkout, or set BACKTEST_SPEC_ROOT to one.")
+    found = []
+    for path in sorted(root.rglob("*.yaml")):
+        stat = path.stat()
+        found.append((path.relative_to(root).as_posix(), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(root: Path, fingerprint: tuple[tuple[str, int, int], ...]) -> Spec:
+    reader = _Reader(root, [name for name, _, _ in fingerprint])
+    spec = reader.read()
+    if reader.faults or spec is None:
+        count = len(reader.faults)
+        raise SpecError(f"{count} fault{'s' if count > 1 else ''} in {root}:\n{listed(reader.faults)}")
+    return spec
+
+
+class _UniqueKeyLoader(yaml.CSafeLoader):
+    """Safe YAML without aliases (they allow files that explode when read) and without repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(
+                None, None, "found an alias (*name); write the value out", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            try:
+                repeated = key in seen
+                seen.add(key)
+            except TypeError:
+                raise yaml.constructor.ConstructorError(
+                    None, None, "found a key that is no plain value", key_node.start_mark
+                ) from None
+            if repeated:
+                raise yaml.constructor.ConstructorError(None, None, f"found the key {key!r} twice", key_node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class _Reader:
+    """Collects models and faults while reading one spec folder."""
+
+    FOLDERS: Final = ("features", "states", "events", "templates")
+    FILES: Final = ("columns", "gates", "costs", "discovery", "simulation")
+
+    def __init__(self, root: Path, names: list[str]) -> None:
+        self.root = root
+        self.names = names
+        self.faults: list[str] = []
+
+    def read(self) -> Spec | None:
+        for name in self.names:
+            folder, _, file = name.rpartition("/")
+            stem = file.removesuffix(".yaml")
+            if folder not in self.FOLDERS and (folder or stem not in self.FILES):
+                allowed = [*(f"{known}/" for known in self.FOLDERS), *(f"{known}.yaml" for known in self.FILES)]
+                self.faults.append(f"{name}: nothing is read from here; files lie in {', '.join(allowed)}")
+        columns = self._single("columns", TypeAdapter(dict[str, Column])) or {}
+        gates = self._single("gates", TypeAdapter(Gates))
+        costs = self._single("costs", TypeAdapter(Costs))
+        discovery = self._single("discovery", TypeAdapter(Discovery))
+        simulation = self._single("simulation", TypeAdapter(Simulation))
+        features = dict(self._folder("features", Feature, "name"))
+        states = dict(self._folder("states", State, "name"))
+        events = dict(self._folder("events", Event, "event_type"))
+        templates = dict(self._folder("templates", Template, "template_verb"))
+        if self.faults or gates is None or costs is None or discovery is None or simulation is None:
+            return None
+
+        for name in sorted(set(columns) & set(features)):
+            self.faults.append(f"features/{name}.yaml: {name!r} is a bar column already")
+        self._check_templates(templates)
+        compiled_features = self._compile_features(columns, features)
+        names = [*columns, *features]
+        compiled_states = {name: self._compile_state(state, names) for name, state in states.items()}
+        self._check_state_ids(compiled_states)
+        compiled_events = {
+            name: self._compile_event(event, names, columns, compiled_features, states, templates)
+            for name, event in events.items()
+        }
+        for name in gates.overrides:
+            if name not in events:
+                self.faults.append(f"gates.yaml: overrides name {name!r}, no such event.{did_you_mean(name, events)}")
+        self._check_planted(simulation, events, compiled_states)
+        bar_expressions = {
+            field: self._compile("discovery.yaml", field, getattr(discovery, field), names, "number")
+            for field in (
+                "expected_volatility",
+                "fallback_direction",
+                "average_true_range",
+                "event_move",
+                "bar_turnover_usd",
+            )
+        }
+        if self.faults:
+            return None
+        models = {
+            "columns": columns,
+            "features": features,
+            "states": states,
+            "events": events,
+            "templates": templates,
+            "gates": gates,
+            "costs": costs,
+            "discovery": discovery,
+        }
+        return Spec(
+            columns=columns,
+            features=compiled_features,
+            states={name: state for name, state in compiled_states.items() if state is not None},
+            events={name: event for name, event in compiled_events.items() if event is not None},
+            templates=templates,
+            gates=gates,
+            costs=costs,
+            discovery=discovery,
+            simulation=simulation,
+            bar_expressions={field: value for field, value in bar_expressions.items() if value is not None},
+            ontology_hash=_hash(_plain(models)),
+        )
+
+    # -- files to models ------------------------------------------------------------------------------
+
+    def _yaml(self, name: str) -> Any:
+        path = self.root / name
+        try:
+            content = path.read_bytes()
+            if len(content) > MAX_FILE_BYTES:
+                raise ValueError(f"has {len(content):,} bytes; at most {MAX_FILE_BYTES:,} are read")
+            return yaml.load(content.decode("utf-8"), Loader=_UniqueKeyLoader)
+        except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as fault:
+            reason = " ".join(str(fault).replace('"<unicode string>"', name).split()) or type(fault).__name__
+            self.faults.append(f"{name}: is not readable YAML: {reason}")
+            return None
+
+    def _validated(self, name: str, adapter: TypeAdapter[Any]) -> Any:
+        before = len(self.faults)
+        content = self._yaml(name)
+        if len(self.faults) > before:
+            return None
+        try:
+            return adapter.validate_python(content)
+        except ValidationError as fault:
+            for error in fault.errors(include_url=False):
+                self.faults.append(f"{name}: {_described(error, content)}")
+            return None
+
+    def _single(self, stem: str, adapter: TypeAdapter[Any]) -> Any:
+        name = f"{stem}.yaml"
+        if name not in self.names:
+            self.faults.append(f"{name}: is missing")
+            return None
+        return self._validated(name, adapter)
+
+    def _folder(self, folder: str, model: type[M], key: str) -> Iterator[tuple[str, M]]:
+        adapter = TypeAdapter(model)
+        for name in self.names:
+            if not name.startswith(f"{folder}/"):
+                continue
+            entry = self._validated(name, adapter)
+            if entry is None:
+                continue
+            stem = name.rpartition("/")[2].removesuffix(".yaml")
+            if getattr(entry, key) != stem:
+                self.faults.append(f"{name}: {key} is {getattr(entry, key)!r}; it must equal the file's name, {stem!r}")
+            yield getattr(entry, key), entry
+
+    # -- expressions ------------------------------------------------------------------------------------
+
+    def _compile(
+        self,
+        file: str,
+        field: str,
+        text: str,
+        names: list[str],
+        kind: str,
+        parameters: Mapping[str, int | float] | None = None,
+    ) -> CompiledExpression | None:
+        try:
+            compiled = compile_expression(text, names, parameters=parameters or {})
+        except ExpressionError as fault:
+            self.faults.append(f"{file}: {field}: {str(fault).strip()}".replace("\n", "\n      "))
+            return None
+        if compiled.kind != kind:
+            self.faults.append(f"{file}: {field}: is a {compiled.kind}; a {kind} is needed here: {text}")
+            return None
+        return compiled
+
+    def _compile_features(
+        self, columns: Mapping[str, Column], features: Mapping[str, Feature]
+    ) -> dict[str, CompiledFeature]:
+        names = [*columns, *features]
+        expressions = {}
+        for name, feature in features.items():
+            compiled = self._compile(f"features/{name}.yaml", "expression", feature.expression, names, "number")
+            if compiled is not None:
+                expressions[name] = compiled
+        ordered: dict[str, CompiledFeature] = {}
+        waiting = dict(expressions)
+        while waiting:
+            ready = [name for name, compiled in waiting.items() if not compiled.inputs & waiting.keys()]
+            if not ready:
+                self.faults.append(f"features: {', '.join(sorted(waiting))} are defined by one another in a circle")
+                break
+            for name in ready:
+                compiled = waiting.pop(name)
+                parts = [ordered[part] for part in sorted(compiled.inputs & ordered.keys())]
+                ordered[name] = CompiledFeature(
+                    features[name],
+                    compiled,
+                    compiled.lookback_bars + max((part.total_lookback_bars for part in parts), default=0),
+                    frozenset(compiled.inputs & columns.keys()).union(*(part.columns for part in parts)),
+                )
+        return ordered
+
+    def _compile_state(self, state: State, names: list[str]) -> CompiledState | None:
+        values = {
+            state.state_id(value): self._compile(f"states/{state.name}.yaml", f"values.{value}", text, names, "boolean")
+            for value, text in state.values.items()
+        }
+        kept = {state_id: compiled for state_id, compiled in values.items() if compiled is not None}
+        return CompiledState(state, kept) if len(kept) == len(values) else None
+
+    def _check_state_ids(self, states: Mapping[str, CompiledState | None]) -> None:
+        owner: dict[str, str] = {ALL_STATES: "the state that always holds"}
+        for name, state in states.items():
+            for state_id in state.values if state is not None else ():
+                if state_id in owner:
+                    self.faults.append(f"states/{name}.yaml: the state id {state_id!r} is taken by {owner[state_id]}")
+                owner[state_id] = f"states/{name}.yaml"
+
+    def _compile_event(
+        self,
+        event: Event,
+        names: list[str],
+        columns: Mapping[str, Column],
+        features: Mapping[str, CompiledFeature],
+        states: Mapping[str, State],
+        templates: Mapping[str, Template],
+    ) -> CompiledEvent | None:
+        file = f"events/{event.event_type}.yaml"
+        for field, chosen, known in (("templates", event.templates, templates), ("states", event.states or (), states)):
+            for name in chosen:
+                if name not in known:
+                    self.faults.append(
+                        f"{file}: {field} name {name!r}, which does not exist.{did_you_mean(name, known)} "
+                        f"There are: {', '.join(known)}"
+                    )
+        for name in sorted(event.parameters.keys() & set(names)):
+            self.faults.append(f"{file}: the parameter {name!r} has the name of a column or feature")
+        when = self._compile(file, "when", event.when, names, "boolean", event.parameters)
+        direction = self._compile(file, "direction", event.direction, names, "number", event.parameters)
+        if when is None or direction is None:
+            return None
+        inputs = when.inputs | direction.inputs
+        parts = [features[name].columns for name in inputs & features.keys()]
+        return CompiledEvent(
+            event,
+            when,
+            direction,
+            max(when.lookback_bars, direction.lookback_bars),
+            inputs,
+            frozenset(inputs & columns.keys()).union(*parts),
+        )
+
+    def _check_planted(
+        self, simulation: Simulation, events: Mapping[str, Event], states: Mapping[str, CompiledState | None]
+    ) -> None:
+        state_ids = [ALL_STATES, *(state_id for state in states.values() if state for state_id in state.values)]
+        for edge in simulation.planted_edges:
+            for field, name, known in (("event_type", edge.event_type, events), ("state_id", edge.state_id, state_ids)):
+                if name not in known:
+                    self.faults.append(
+                        f"simulation.yaml: planted_edges name the {field} {name!r}, which does not exist."
+                        f"{did_you_mean(name, known)}"
+                    )
+
+    def _check_templates(self, templates: Mapping[str, Template]) -> None:
+        """Two verbs of one side with one policy would test the same series twice."""
+        seen: dict[tuple[str, str], str] = {}
+        for verb, template in templates.items():
+            key = (template.side, template.policy.policy_id)
+            if key in seen:
+                self.faults.append(
+                    f"templates/{verb}.yaml: trades the same series as templates/{seen[key]}.yaml (side "
+                    f"{template.side!r}, policy {template.policy.policy_id}); give it another entry or exit, or remove it"
+                )
+            seen.setdefault(key, verb)
+
+
+def _described(error: Mapping[str, Any], content: Any) -> str:
+    """One pydantic error as a sentence: field, what was found, what is allowed."""
+    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: is no field that is known here"
+    found = error.get("input", content)
+    return f"{where}: {message}" if "found " in message else f"{where}: found {str(found)[:60]!r}; {message.lower()}"
+
+
+def _plain(value: Any) -> Any:
+    """Models, compiled objects and mappings as JSON values."""
+    if isinstance(value, Model):
+        return value.model_dump(mode="json")
+    if isinstance(value, CompiledFeature | CompiledState | CompiledEvent):
+        return _plain(value.model)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return value
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,322 @@
+"""What each kind of YAML file may say, as frozen models; cross-references are checked in `spec.loader`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+BAR_MINUTES: Final = 5
+LONGEST_HORIZON_BARS: Final = 2016
+POOLED: Final = "POOLED"
+"""The scope of a hypothesis over all symbols of a run, in the place of a symbol."""
+ALL_STATES: Final = "all"
+"""The state that always holds."""
+
+_HORIZON = re.compile(r"([1-9]\d{0,4})(m|h|d)")
+_MINUTES = {"m": 1, "h": 60, "d": 1440}
+
+
+def horizon_bars(horizon: str) -> int:
+    """Bars of a horizon such as ``15m``, ``4h`` or ``1d``; ValueError where it is no whole number of bars."""
+    matched = _HORIZON.fullmatch(horizon)
+    if matched is None:
+        raise ValueError(f"found {horizon!r}; a horizon is a number and m, h or d, such as 5m, 60m, 4h")
+    minutes = int(matched[1]) * _MINUTES[matched[2]]
+    if minutes % BAR_MINUTES or minutes // BAR_MINUTES > LONGEST_HORIZON_BARS:
+        raise ValueError(
+            f"found {horizon!r}; a horizon is a multiple of {BAR_MINUTES} minutes, at most "
+            f"{LONGEST_HORIZON_BARS * BAR_MINUTES // 1440} days"
+        )
+    return minutes // BAR_MINUTES
+
+
+def _checked_horizon(horizon: str) -> str:
+    horizon_bars(horizon)
+    return horizon
+
+
+def _name(pattern: str, shown: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(name: str) -> str:
+        if not compiled.fullmatch(name):
+            raise ValueError(f"found {name[:60]!r}; a name is {shown}")
+        return name
+
+    return AfterValidator(check)
+
+
+Name = Annotated[str, _name(r"[a-z][a-z0-9_]{0,63}", "lower-case letters, digits and '_', starting with a letter")]
+EventName = Annotated[str, _name(r"[A-Z][A-Z0-9_]{0,63}", "upper-case letters, digits and '_', starting with a letter")]
+Horizon = Annotated[str, AfterValidator(_checked_horizon)]
+Expression = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Model(BaseModel):
+    """Frozen, strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Column(Model):
+    """A column of the cleaned bars that expressions may name."""
+
+    unit: str
+    dataset: str
+    description: str
+
+
+class Feature(Model):
+    """A number known at a bar's close."""
+
+    name: Name
+    unit: str
+    expression: Expression
+    description: str
+    source: str | None = None
+
+
+class State(Model):
+    """A partition of bars by what is known at their close."""
+
+    name: Name
+    description: str
+    values: Annotated[dict[Name, Expression], Field(min_length=1)]
+
+    def state_id(self, value: str) -> str:
+        return f"{self.name}_{value}"
+
+
+class Event(Model):
+    """An event type: when it occurs, which way it points, and what is tested on it."""
+
+    event_type: EventName
+    family: EventName
+    description: str
+    mechanism: str
+    when: Expression
+    direction: Expression
+    parameters: dict[Name, int | float] = Field(default_factory=dict)
+    cooldown_bars: Annotated[int, Field(ge=0, le=LONGEST_HORIZON_BARS)] = 12
+    templates: Annotated[tuple[Name, ...], Field(min_length=1)]
+    horizons: Annotated[tuple[Horizon, ...], Field(min_length=1)]
+    states: tuple[Name, ...] | None = None
+    """Names of the states it is conditioned on besides ``all``; every state where left out."""
+
+    @model_validator(mode="after")
+    def _no_repetitions(self) -> Event:
+        for field in ("templates", "horizons", "states"):
+            entries = getattr(self, field) or ()
+            if len(set(entries)) != len(entries):
+                raise ValueError(f"{field} names something twice")
+        return self
+
+
+class Policy(Model):
+    """How a trade enters and leaves, seen from the event's direction; two policies that are equal trade the same series.
+
+    A barrier is met when a bar *closes* beyond it; the trade leaves at the next open.
+    """
+
+    entry_lag_bars: Annotated[int, Field(ge=1, le=288)]
+    retrace_fraction: Annotated[float, Field(gt=0, le=2)] | None = None
+    retrace_within_bars: Annotated[int, Field(ge=1, le=288)] = 1
+    upper_barrier_atr: Annotated[float, Field(gt=0, le=100)] | None = None
+    lower_barrier_atr: Annotated[float, Field(gt=0, le=100)] | None = None
+
+    @property
+    def has_barriers(self) -> bool:
+        return self.upper_barrier_atr is not None or self.lower_barrier_atr is not None
+
+    @property
+    def policy_id(self) -> str:
+        """A short unique name, such as ``lag1`` or ``lag1_up2_down1.5_retrace0.5in6``."""
+        parts = [f"lag{self.entry_lag_bars}"]
+        if self.upper_barrier_atr is not None:
+            parts.append(f"up{self.upper_barrier_atr:g}")
+        if self.lower_barrier_atr is not None:
+            parts.append(f"down{self.lower_barrier_atr:g}")
+        if self.retrace_fraction is not None:
+            parts.append(f"retrace{self.retrace_fraction:g}in{self.retrace_within_bars}")
+        return "_".join(parts)
+
+    def longest_window_bars(self, horizon: int) -> int:
+        """Bars from the event to the last bar whose price the trade may use when nothing is halted."""
+        waited = self.retrace_within_bars if self.retrace_fraction is not None else 0
+        return waited + self.entry_lag_bars + horizon
+
+
+class Entry(Model):
+    """When a template enters: `lag_bars` after the event's bar, or after the first close that retraces."""
+
+    lag_bars: Annotated[int, Field(ge=1, le=288)] = 1
+    retrace_fraction: Annotated[float, Field(gt=0, le=2)] | None = None
+    within_bars: Annotated[int, Field(ge=1, le=288)] | None = None
+
+    @model_validator(mode="after")
+    def _retrace_is_bounded(self) -> Entry:
+        if (self.retrace_fraction is None) != (self.within_bars is None):
+            raise ValueError("retrace_fraction and within_bars go together")
+        return self
+
+
+class Exit(Model):
+    """When a template leaves before its horizon: a close this many ATR in its favour or against it."""
+
+    target_atr: Annotated[float, Field(gt=0, le=100)] | None = None
+    stop_atr: Annotated[float, Field(gt=0, le=100)] | None = None
+
+
+class Template(Model):
+    """A trade verb: which side of the event's direction it takes, how it enters and how it leaves."""
+
+    template_verb: Name
+    side: Literal["with", "against"]
+    description: str
+    entry: Entry = Entry()
+    exit: Exit = Exit()
+
+    @property
+    def sign(self) -> int:
+        """+1 for a trade in the event's direction, −1 for one against it."""
+        return 1 if self.side == "with" else -1
+
+    @property
+    def policy(self) -> Policy:
+        upper, lower = self.exit.target_atr, self.exit.stop_atr
+        if self.side == "against":
+            upper, lower = lower, upper
+        return Policy(
+            entry_lag_bars=self.entry.lag_bars,
+            retrace_fraction=self.entry.retrace_fraction,
+            retrace_within_bars=self.entry.within_bars or 1,
+            upper_barrier_atr=upper,
+            lower_barrier_atr=lower,
+        )
+
+
+class FeePeriod(Model):
+    """The taker fee from a date on, until the next period starts."""
+
+    since: dt.date
+    taker_fee_bps: Annotated[float, Field(ge=0, le=100)]
+    source: str
+
+
+class Costs(Model):
+    """What a round trip costs besides funding."""
+
+    fees: Annotated[tuple[FeePeriod, ...], Field(min_length=1)]
+    half_spread_bps: dict[str, Annotated[float, Field(ge=0, le=1000)]]
+    impact_coefficient: Annotated[float, Field(ge=0, le=100)]
+    order_usd: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Costs:
+        if "default" not in self.half_spread_bps:
+            raise ValueError("half_spread_bps needs an entry 'default'")
+        dates = [period.since for period in self.fees]
+        if dates != sorted(set(dates)):
+            raise ValueError("fees are listed by ascending, distinct 'since' dates")
+        return self
+
+
+class Stability(Model):
+    """The mean keeps its sign in enough equal spans of the discovery fold."""
+
+    spans: Annotated[int, Field(ge=2, le=24)]
+    min_same_sign: Annotated[int, Field(ge=1, le=24)]
+
+
+class GateProfile(Model):
+    """Limits a candidate is held to."""
+
+    min_events: Annotated[int, Field(ge=2)]
+    min_days: Annotated[int, Field(ge=2)]
+    min_confirmation_days: Annotated[int, Field(ge=2)]
+    max_day_share_of_sum: Share
+    max_day_share_of_events: Share
+    tree_level: Share
+    family_wise_level: Share
+    candidate_level: Share
+    confirmation_level: Share
+    min_probability_above_cost: Share
+    conservative_cost_multiple: Annotated[float, Field(ge=1, le=10)]
+    stability: Stability
+
+
+class EventQuality(Model):
+    """Bounds outside which an event is reported and not tested."""
+
+    min_per_10000_bars: Annotated[float, Field(ge=0)]
+    max_per_10000_bars: Annotated[float, Field(ge=0)]
+    min_join_rate: Share
+    clustering_bars: Annotated[int, Field(ge=1)]
+    max_clustered_share: Share
+
+
+class Gates(Model):
+    """Event quality, profiles, and overrides per event of single limits of the discovery profile."""
+
+    gate_e1: EventQuality
+    profiles: dict[Literal["discovery", "promotion"], GateProfile]
+    overrides: dict[EventName, dict[str, float | int]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Gates:
+        if "discovery" not in self.profiles:
+            raise ValueError("profiles needs an entry 'discovery'")
+        allowed = set(GateProfile.model_fields) - {"stability"}
+        for event, limits in self.overrides.items():
+            unknown = sorted(set(limits) - allowed)
+            if unknown:
+                raise ValueError(f"overrides of {event} name {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
+        return self
+
+    def discovery_profile(self, event_type: str) -> GateProfile:
+        """The discovery profile with the event's overrides."""
+        profile = self.profiles["discovery"]
+        limits = self.overrides.get(event_type)
+        return GateProfile.model_validate({**profile.model_dump(), **limits}) if limits else profile
+
+
+class Discovery(Model):
+    """How hypotheses are tested; the four expressions are read at the event's bar."""
+
+    discovery_share: Annotated[float, Field(gt=0, lt=1)]
+    sign_flip_draws: Annotated[int, Field(ge=99, le=99_999)]
+    seed: Annotated[int, Field(ge=0)]
+    periods_per_year: Annotated[int, Field(ge=1)]
+    expected_volatility: Expression
+    fallback_direction: Expression
+    average_true_range: Expression
+    event_move: Expression
+    bar_turnover_usd: Expression
+
+
+class PlantedEdge(Model):
+    """A mean return that a simulated market gives a trade after an event; everything else in it has mean zero."""
+
+    event_type: EventName
+    state_id: str = ALL_STATES
+    side: Literal["with", "against"]
+    horizon: Horizon
+    bps: Annotated[float, Field(gt=0, le=1000)]
+
+    @property
+    def sign(self) -> int:
+        return 1 if self.side == "with" else -1
+
+
+class Simulation(Model):
+    """The simulated market of the demonstration."""
+
+    seed: Annotated[int, Field(ge=0)]
+    symbols: Annotated[tuple[str, ...], Field(min_length=1)]
+    start: dt.date
+    days: Annotated[int, Field(ge=1, le=3650)]
+    planted_edges: tuple[PlantedEdge, ...] = ()
