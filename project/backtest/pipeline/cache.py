@@ -1,0 +1,148 @@
+"""What decides a stage instance's result, and whether an earlier result still stands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from backtest.errors import DataError
+from backtest.lake.files import content_hash
+from backtest.pipeline.stage import Json
+
+# Libraries whose version may change the digits of a result.
+RESULT_LIBRARIES: Final = ("numba", "numpy", "polars", "pyarrow", "scipy")
+MAX_NAMED_CHANGES: Final = 3
+
+_Signature: TypeAlias = tuple[int, int, int, int, int]
+
+
+def canonical_hash(value: Json) -> str:
+    """BLAKE2b of a JSON value, whatever the order of its keys, 32 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Key:
+    """Everything that decides the result of one stage instance. An input file that does not exist has the hash None."""
+
+    stage: str
+    partition: str
+    parameters: Mapping[str, Json]
+    spec_hash: str
+    code: Mapping[str, str]
+    inputs: Mapping[str, str | None]
+    versions: Mapping[str, str]
+
+    @property
+    def input_hash(self) -> str:
+        return canonical_hash(self.inputs)
+
+    @property
+    def digest(self) -> str:
+        return canonical_hash([self.stage, self.partition, self.record()])
+
+    def record(self) -> dict[str, Any]:
+        """The parts as they are kept in a stage manifest."""
+        return {
+            "parameters": json.loads(json.dumps(self.parameters, allow_nan=False)),
+            "spec_hash": self.spec_hash,
+            "code": dict(self.code),
+            "input_files": dict(self.inputs),
+            "library_versions": dict(self.versions),
+        }
+
+    def changes_since(self, record: Mapping[str, Any]) -> list[str]:
+        """Why an earlier result does not stand, in the operator's terms; empty where its key is the same."""
+        if record.get("cache_key") == self.digest:
+            return []
+        now = self.record()
+        changes = _differences("input", record, now, "input_files")
+        changes += _differences("code", record, now, "code")
+        changes += _differences("parameters", record, now, "parameters", show=True)
+        if record.get("spec_hash") != self.spec_hash:
+            changes.append("spec changed")
+        changes += _differences("library", record, now, "library_versions", show=True)
+        return changes or ["the earlier record is unreadable"]
+
+
+def _differences(
+    what: str, record: Mapping[str, Any], now: Mapping[str, Any], part: str, *, show: bool = False
+) -> list[str]:
+    earlier = record.get(part)
+    if not isinstance(earlier, dict):
+        return [f"{what} changed"]
+    current: Mapping[str, Any] = now[part]
+    absent = object()
+    names = [name for name in sorted({*earlier, *current}) if earlier.get(name, absent) != current.get(name, absent)]
+    shown = [
+        f"{what} changed: {name}" + (f" {_value(earlier, name)} → {_value(current, name)}" if show else "")
+        for name in names
+    ]
+    if len(shown) > MAX_NAMED_CHANGES:
+        shown = [*shown[:MAX_NAMED_CHANGES], f"{what} changed: {len(names) - MAX_NAMED_CHANGES} more"]
+    return shown
+
+
+def _value(values: Mapping[str, Any], name: str) -> str:
+    return json.dumps(values[name], ensure_ascii=False) if name in values else "(absent)"
+
+
+class FileHashes:
+    """Content hashes of files, each read once as long as it is the same file to the file system."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[_Signature, str]] = {}
+
+    def of(self, paths: Iterable[Path]) -> dict[Path, str | None]:
+        """Hash of each file, None for one that does not exist; DataError for one that cannot be read."""
+        unique = list(dict.fromkeys(paths))
+        with ThreadPoolExecutor(max_workers=min(4, len(unique)) or 1) as readers:
+            return dict(zip(unique, readers.map(self._hash, unique), strict=True))
+
+    def remember(self, hashes: Mapping[Path, str]) -> None:
+        """Take hashes of files just written, so that they are not read again as inputs."""
+        for path, digest in hashes.items():
+            signature = _signature(path)
+            if signature is not None:
+                self._known[path] = (signature, digest)
+
+    def changed(self, hashes: Mapping[Path, str | None]) -> list[Path]:
+        """Those files that are no longer what they were when these hashes were taken."""
+        return [path for path, digest in hashes.items() if self._has_changed(path, digest)]
+
+    def _has_changed(self, path: Path, digest: str | None) -> bool:
+        signature = _signature(path)
+        if signature is None or digest is None:
+            return (signature is None) != (digest is None)
+        return self._known.get(path) != (signature, digest)
+
+    def _hash(self, path: Path) -> str | None:
+        signature = _signature(path)
+        if signature is None:
+            return None
+        known = self._known.get(path)
+        if known is not None and known[0] == signature:
+            return known[1]
+        try:
+            digest = content_hash(path)
+        except OSError as fault:
+            raise DataError(f"cannot read {path}: {fault.strerror or fault}.") from None
+        self._known[path] = (signature, digest)
+        return digest
+
+
+def _signature(path: Path) -> _Signature | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        raise DataError(f"cannot read {path}: {fault.strerror or fault}.") from None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

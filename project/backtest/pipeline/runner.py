@@ -1,0 +1,554 @@
+"""Runs stages in order, each instance in a worker, and leaves manifests and logs of all it does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import shlex
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, as_completed
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from backtest.errors import BacktestError, DataError, RunError, listed
+from backtest.lake.files import write_json, write_text
+from backtest.lake.leftovers import remove_of_dead, remove_of_processes, remove_of_run
+from backtest.pipeline.cache import RESULT_LIBRARIES, FileHashes, Key
+from backtest.pipeline.capture import tail
+from backtest.pipeline.code_hash import CodeHashes
+from backtest.pipeline.display import Display
+from backtest.pipeline.executors import ExecutorFactory, ProcessWorkers, WorkerDied, Workers, available_cores
+from backtest.pipeline.graph import ordered
+from backtest.pipeline.lock import holding, holding_run
+from backtest.pipeline.manifests import (
+    DONE,
+    InstanceReport,
+    RunManifest,
+    RunStatus,
+    earlier_record,
+    name_of,
+)
+from backtest.pipeline.provenance import RECORDED_PACKAGES, code_revision, package_versions, platform_name
+from backtest.pipeline.stage import Json, Plan, Stage
+from backtest.pipeline.worker import Result, Task, execute
+
+INTERRUPTED_EXIT_CODE: Final = 130
+LOG_TAIL_LINES: Final = 15
+_PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run went."""
+
+    run_id: str
+    status: RunStatus
+    manifest: Path
+    instances: tuple[InstanceReport, ...]
+    failed_stage: str | None
+    error: str | None
+    warnings: tuple[str, ...]
+
+    def raise_for_failure(self) -> None:
+        """RunError where the run failed, exit code 130 where it was interrupted."""
+        if self.status == "interrupted":
+            raise SystemExit(INTERRUPTED_EXIT_CODE)
+        if self.status != "finished":
+            failed = [report.instance for report in self.instances if report.status == "failed"]
+            others = f" ({len(failed)} parts failed: {', '.join(failed[:5])})" if len(failed) > 1 else ""
+            raise RunError(
+                f"run {self.run_id} failed in {self.failed_stage}{others}: {self.error}\nSee {self.manifest}"
+            )
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def run_stages(
+    plan: Plan,
+    stages: Sequence[Stage],
+    *,
+    display: Display,
+    facts: Mapping[str, Json] | None = None,
+    cache: bool = False,
+    workers: int | None = None,
+    executor_factory: ExecutorFactory = ProcessWorkers,
+    now: Callable[[], datetime] = utc_now,
+    command: str | None = None,
+) -> RunReport:
+    """Run `stages` as `plan` asks, in the order of their data sets, all instances of a stage before the next stage.
+
+    Where an instance fails, the others of its stage and the stages that do not need its data sets still run; the
+    report says so. Ctrl-C, SIGTERM and SIGHUP end the workers and give a report with the status interrupted.
+
+    Parameters
+    ----------
+    facts : fields for the run manifest, e.g. discovery_start, discovery_end, ontology_spec_hash.
+    cache : leave out instances whose key is unchanged and whose outputs are what their record says.
+    workers : most instances that run at a time; the number of processors where None.
+    now : current time, tz-aware UTC.
+    command : how the operator called this, for messages; the process's own command line where None.
+
+    Raises
+    ------
+    RunError : another process works on this run, or the stages contradict each other. Nothing was changed then.
+    DataError : the run's folder cannot be written.
+    MisuseError : the data root is none, or an executor is asked for that is not there.
+    """
+    in_order = ordered(stages)
+    plan.root.require()
+    command = shlex.join(sys.orig_argv) if command is None else command
+    n_workers = workers if workers is not None else available_cores()
+    with (
+        holding_run(plan.root, plan.run_id, now=now(), command=command) as left_by,
+        _interruptible() as signals,
+        contextlib.ExitStack() as closing,
+    ):
+        executor = executor_factory(n_workers)
+        closing.callback(executor.shutdown, cancel_futures=True)
+        run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
+        try:
+            run.go()
+        except BaseException as fault:
+            with signals.held_back():
+                executor.kill()
+                remove_of_processes(plan.root.path, executor.pids | {os.getpid()})
+                run.abandon(fault)
+            if not isinstance(fault, KeyboardInterrupt):
+                raise
+        return run.report()
+
+
+@dataclass
+class _Prepared:
+    """An instance about to run: what decides its result, and what it will read."""
+
+    stage: Stage
+    partition: str
+    started_at: datetime
+    reason: str = ""
+    key: Key | None = None
+    inputs: Mapping[Path, str | None] = field(default_factory=dict)
+    record: Mapping[str, Any] | None = None
+
+    @property
+    def instance(self) -> str:
+        return self.stage.instance(self.partition)
+
+
+class _Run:
+    """State of one run while it goes on."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        stages: Sequence[Stage],
+        executor: Workers,
+        display: Display,
+        facts: Mapping[str, Json],
+        cache: bool,
+        now: Callable[[], datetime],
+        command: str,
+        left_by: Mapping[str, Any] | None,
+    ) -> None:
+        self._plan = plan
+        self._stages = stages
+        self._executor = executor
+        self._display = display
+        self._cache = cache
+        self._now = now
+        self._command = command
+        self._started_at = now()
+        self._folder = plan.root.run(plan.run_id)
+        self._files = FileHashes()
+        self._code = CodeHashes()
+        self._versions = package_versions(RESULT_LIBRARIES)
+        self._reports: list[InstanceReport] = []
+        self._running: dict[Future[Result], _Prepared] = {}
+        self._made_before: dict[str, tuple[str, ...]] = {}
+        self._missing: dict[str, str] = {}
+        self._current = "start"
+        self._failure: tuple[str, str] | None = None
+        self._status: RunStatus = "running"
+        self._manifest = RunManifest(plan.root.run_manifest(plan.run_id), plan, facts, self._header(left_by))
+
+    def go(self) -> None:
+        """Run every stage."""
+        for stage in self._stages:
+            self._manifest.plan_stage(stage.name)
+        remove_of_run(self._plan.root, self._plan.run_id)
+        remove_of_dead(self._plan.root.lake, self._now())
+        self._write()
+        self._display.run_started(self._plan.run_id, len(self._stages), self._executor.n_workers)
+        for stage in self._stages:
+            self._stage(stage)
+            self._write()
+        self._end("failed" if self._failure else "finished")
+
+    def abandon(self, fault: BaseException) -> None:
+        """Leave a manifest that says the run was broken off."""
+        is_interrupt = isinstance(fault, KeyboardInterrupt)
+        for future, prepared in self._running.items():
+            if future.cancelled():
+                continue
+            with contextlib.suppress(DataError):
+                if future.done() and future.exception() is None:
+                    self._settle(prepared, future.result())
+                else:
+                    text = "interrupted" if is_interrupt else f"broken off: {fault}"
+                    self._note(self._report(prepared, "interrupted", error=text), record=None)
+        if not is_interrupt and self._failure is None:
+            self._failure = (self._current, f"{type(fault).__name__}: {fault}")
+        # The fault itself may be a full disk; it is what the operator must hear of.
+        with contextlib.suppress(DataError):
+            self._end("interrupted" if is_interrupt else "failed")
+
+    def report(self) -> RunReport:
+        failed_stage, error = self._failure or (None, None)
+        return RunReport(
+            self._plan.run_id,
+            self._status,
+            self._plan.root.run_manifest(self._plan.run_id),
+            tuple(self._reports),
+            failed_stage,
+            error,
+            tuple(self._manifest.warnings),
+        )
+
+    # -- one stage ------------------------------------------------------------------------------------
+
+    def _stage(self, stage: Stage) -> None:
+        self._current = stage.name
+        lacking = [read for read in stage.reads if read in self._missing]
+        if lacking:
+            self._leave_out(stage, f"needs {lacking[0]}, which {self._missing[lacking[0]]} did not make")
+            return
+        began = self._now()
+        try:
+            partitions = self._partitions(stage)
+        except Exception as fault:  # noqa: BLE001 - a fault of the stage's code is reported like one of its run
+            prepared = _Prepared(stage, "", began, "its parts could not be listed")
+            self._manifest.plan_stage(stage.name, [stage.name])
+            self._display.stage_started(stage.name, stage.title, 0)
+            self._settle(prepared, _refusal(fault))
+            self._give_up(stage)
+            return
+        self._manifest.plan_stage(stage.name, [stage.instance(partition) for partition in partitions])
+        self._display.stage_started(stage.name, stage.title, len(partitions))
+        if not partitions:
+            self._warn(f"{stage.name} had nothing to do")
+        self._write()
+        with contextlib.ExitStack() as locks:
+            if stage.shared:
+                for partition in partitions:
+                    locks.enter_context(self._holding_shared(stage.instance(partition)))
+            reports = self._instances(stage, partitions)
+            self._remove_superseded(stage, reports)
+        if not all(report.is_done for report in reports):
+            self._give_up(stage)
+        self._display.stage_finished(stage.name, (self._now() - began).total_seconds())
+
+    def _partitions(self, stage: Stage) -> list[str]:
+        partitions = list(stage.partitions(self._plan))
+        faults = [f"{key!r} is not allowed" for key in partitions if key and not _PARTITION.fullmatch(key)]
+        faults += [f"{key!r} comes twice" for key in sorted({key for key in partitions if partitions.count(key) > 1})]
+        if faults:
+            raise ValueError(f"partitions of stage {stage.name}:\n{listed(faults)}")
+        return partitions
+
+    def _instances(self, stage: Stage, partitions: Sequence[str]) -> list[InstanceReport]:
+        """Run what has to run; reports in the order of `partitions`."""
+        reports: dict[str, InstanceReport] = {}
+        for partition in partitions:
+            prepared = _Prepared(stage, partition, self._now())
+            try:
+                self._prepare(prepared)
+            except Exception as fault:  # noqa: BLE001 - e.g. missing inputs; fails this instance alone
+                reports[partition] = self._settle(prepared, _refusal(fault))
+                continue
+            if self._cache and not prepared.reason:
+                reports[partition] = self._reuse(prepared)
+                continue
+            prepared.reason = prepared.reason or "the stage cache is off"
+            task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance))
+            self._running[self._executor.submit(execute, task)] = prepared
+        for future in as_completed(list(self._running)):
+            prepared = self._running[future]
+            reports[prepared.partition] = self._settle(prepared, self._result(future, prepared))
+            del self._running[future]
+        return [reports[partition] for partition in partitions]
+
+    def _prepare(self, prepared: _Prepared) -> None:
+        """Find the key of an instance and why it has to run: an empty reason where it has not."""
+        stage, plan, partition = prepared.stage, self._plan, prepared.partition
+        prepared.inputs = self._files.of(stage.inputs(plan, partition))
+        modules = {
+            getattr(function, "__module__", None)
+            for function in (stage.run, stage.inputs, stage.partitions, stage.parameters, stage.spec)
+        }
+        prepared.key = Key(
+            stage=stage.name,
+            partition=partition,
+            parameters=stage.parameters(plan, partition),
+            spec_hash=stage.spec(plan, partition),
+            code=self._code.of(module for module in modules if module),
+            inputs={name_of(plan, path): digest for path, digest in sorted(prepared.inputs.items())},
+            versions=self._versions,
+        )
+        prepared.record = earlier_record(self._record_path(stage, prepared.instance))
+        self._made_before[prepared.instance] = tuple((prepared.record or {}).get("outputs") or ())
+        prepared.reason = "; ".join(self._changes(prepared.key, prepared.record))
+
+    def _changes(self, key: Key, record: Mapping[str, Any] | None) -> list[str]:
+        if record is None:
+            return ["no earlier result"]
+        if record.get("status") not in DONE:
+            return [f"the earlier attempt was {record.get('status')}"]
+        changes = key.changes_since(record)
+        if changes or not self._cache:
+            return changes
+        outputs = record.get("outputs")
+        if not isinstance(outputs, dict):
+            return ["the earlier record is unreadable"]
+        found = self._files.of(self._plan.root.path / name for name in outputs)
+        for name, digest in sorted(outputs.items()):
+            actual = found[self._plan.root.path / name]
+            if actual != digest:
+                changes.append(f"output {'missing' if actual is None else 'changed'}: {name}")
+        return [*changes[:3], f"{len(changes) - 3} more outputs"] if len(changes) > 4 else changes
+
+    def _result(self, future: Future[Result], prepared: _Prepared) -> Result:
+        """What came of a task, whatever became of its worker."""
+        try:
+            return future.result()
+        except WorkerDied as death:
+            if death.pid is not None:
+                remove_of_processes(self._plan.root.path, {death.pid})
+            text = f"{death} while it ran {prepared.instance}. Free memory, or run fewer at a time: BACKTEST_WORKERS=1"
+        except CancelledError:
+            text = f"{prepared.instance} was cancelled by the scheduler"
+        except Exception as fault:  # noqa: BLE001 - from the executor: a lost cluster worker, a task that cannot travel
+            text = f"the worker gave no result for {prepared.instance}: {type(fault).__name__}: {fault}"
+        with contextlib.suppress(OSError), self._log(prepared.instance).open("a", encoding="utf-8") as log:
+            log.write(f"{text}\n")
+        return Result(seconds=(self._now() - prepared.started_at).total_seconds(), error=text)
+
+    def _settle(self, prepared: _Prepared, result: Result) -> InstanceReport:
+        """Note how an instance went, on disk and for the operator."""
+        outcome, error, trace = result.outcome, result.error, result.traceback
+        if outcome is not None:
+            moved = self._files_changed_meanwhile(prepared, result)
+            if moved:
+                names = ", ".join(name_of(self._plan, path) for path in moved[:3])
+                outcome, error = (
+                    None,
+                    f"input files were changed while {prepared.instance} read them: {names}. Run it again",
+                )
+            else:
+                self._files.remember(result.output_hashes)
+        if outcome is None:
+            report = self._report(prepared, "failed", result.seconds, error=error, traceback=trace)
+        else:
+            report = replace(
+                self._report(prepared, "finished", result.seconds),
+                outputs={name_of(self._plan, path): digest for path, digest in sorted(result.output_hashes.items())},
+                summary=outcome.summary,
+                warnings=outcome.warnings,
+            )
+        self._note(report, self._record_path(prepared.stage, report.instance) if outcome is not None else None)
+        return report
+
+    def _files_changed_meanwhile(self, prepared: _Prepared, result: Result) -> list[Path]:
+        return [path for path in self._files.changed(prepared.inputs) if path not in result.output_hashes]
+
+    def _reuse(self, prepared: _Prepared) -> InstanceReport:
+        record = prepared.record or {}
+        report = replace(
+            self._report(prepared, "cached", (self._now() - prepared.started_at).total_seconds()),
+            reason="unchanged",
+            outputs=record["outputs"],
+            summary=record.get("summary", {}),
+            warnings=tuple(record.get("warnings", ())),
+            computed=record.get("computed"),
+        )
+        log = self._log(report.instance)
+        if not log.exists():
+            made_by = (report.computed or {}).get("run_id", "an earlier run")
+            write_text(log, f"not run: unchanged since {made_by} made its outputs\n")
+        self._note(report, self._record_path(prepared.stage, report.instance))
+        return report
+
+    def _note(self, report: InstanceReport, record: Path | None) -> None:
+        manifest = report.manifest()
+        own = self._folder / f"{report.instance}.json"
+        write_json(own, manifest)
+        if record is not None and record != own:
+            write_json(record, manifest)
+        self._reports.append(report)
+        self._manifest.enter(report.instance, report.entry())
+        for text in report.warnings:
+            self._warn(f"{report.instance}: {text}")
+        facts = report.summary.get("facts")
+        if isinstance(facts, Mapping):
+            self._manifest.update_facts(facts)
+        self._display.instance_finished(report.instance, report.status, report.duration_seconds, report.reason)
+        if report.status == "failed":
+            error = report.error or "failed without a reason"
+            self._failure = self._failure or (report.instance, error)
+            log = self._log(report.instance)
+            self._display.instance_failed(
+                report.instance, error, log, tail(log, LOG_TAIL_LINES), f"BACKTEST_STAGE_CACHE=1 {self._command}"
+            )
+
+    def _report(self, prepared: _Prepared, status: Any, seconds: float | None = None, **fields: Any) -> InstanceReport:
+        finished_at = self._now()
+        waited = (finished_at - prepared.started_at).total_seconds()
+        seconds = waited if seconds is None else seconds
+        return InstanceReport(
+            stage=prepared.stage,
+            partition=prepared.partition,
+            run_id=self._plan.run_id,
+            status=status,
+            started_at=finished_at - timedelta(seconds=seconds),
+            finished_at=finished_at,
+            duration_seconds=seconds,
+            reason=prepared.reason,
+            log=name_of(self._plan, self._log(prepared.instance)),
+            key=prepared.key,
+            **fields,
+        )
+
+    # -- what a stage leaves to others ------------------------------------------------------------------
+
+    def _leave_out(self, stage: Stage, because: str) -> None:
+        entry = {"stage": stage.name, "partition": None, "status": "not_started", "reason": because}
+        self._manifest.plan_stage(stage.name, [stage.name])
+        self._manifest.enter(stage.name, entry)
+        self._warn(f"{stage.name} was not started: it {because}")
+        cause = next(self._missing[read] for read in stage.reads if read in self._missing)
+        self._missing.update(dict.fromkeys(stage.writes, cause))
+
+    def _give_up(self, stage: Stage) -> None:
+        failed = next(report.instance for report in self._reports if report.stage is stage and not report.is_done)
+        self._missing.update(dict.fromkeys(stage.writes, failed))
+
+    def _remove_superseded(self, stage: Stage, reports: Sequence[InstanceReport]) -> None:
+        """Remove this run's files that an instance made before and no longer makes, so that nothing reads them on."""
+        made = {name for report in self._reports for name in report.outputs}
+        for report in reports:
+            if stage.shared or not report.is_done:
+                continue
+            superseded = [name for name in self._made_before.get(report.instance, ()) if name not in made]
+            for name in superseded:
+                (self._plan.root.path / name).unlink(missing_ok=True)
+            if superseded:
+                self._warn(f"{report.instance} no longer makes {', '.join(superseded[:3])}: removed {len(superseded)}")
+
+    @contextlib.contextmanager
+    def _holding_shared(self, instance: str) -> Iterator[None]:
+        """Keep other runs from writing the same files of the lake; wait for one that does."""
+
+        def wait(holder: Mapping[str, Any]) -> None:
+            self._warn(f"waiting for process {holder.get('pid')} on {holder.get('host')}, which is at {instance} too")
+
+        path = self._plan.root.stage_records() / f"{instance}.lock"
+        with holding(path, now=self._now(), command=self._command, when_held=wait):
+            yield
+
+    # -- the run --------------------------------------------------------------------------------------
+
+    def _header(self, left_by: Mapping[str, Any] | None) -> dict[str, Any]:
+        revision = code_revision()
+        return {
+            "started_at": self._started_at,
+            "git_commit": revision.commit,
+            "git_dirty": revision.is_dirty,
+            "package_versions": package_versions(RECORDED_PACKAGES),
+            "python": platform.python_version(),
+            "platform": platform_name(),
+            "workers": self._executor.n_workers,
+            "process": {"pid": os.getpid(), "host": socket.gethostname()},
+            "command": self._command,
+            "stage_cache": self._cache,
+            "lock_left_by": dict(left_by) if left_by else None,
+        }
+
+    def _record_path(self, stage: Stage, instance: str) -> Path:
+        return (self._plan.root.stage_records() if stage.shared else self._folder) / f"{instance}.json"
+
+    def _log(self, instance: str) -> Path:
+        return self._folder / f"{instance}.log"
+
+    def _warn(self, text: str) -> None:
+        self._manifest.warnings.append(text)
+        self._display.warning(text)
+
+    def _write(self) -> None:
+        failed_stage, error = self._failure or (None, None)
+        self._manifest.write(self._status, self._now(), failed_stage, error)
+
+    def _end(self, status: RunStatus) -> None:
+        self._status = status
+        try:
+            self._write()
+        finally:
+            seconds = (self._now() - self._started_at).total_seconds()
+            self._display.run_finished(status, seconds, self._plan.root.run_manifest(self._plan.run_id))
+
+
+def _refusal(fault: Exception) -> Result:
+    """An instance that could not even start."""
+    if isinstance(fault, BacktestError):
+        return Result(seconds=0.0, error=str(fault))
+    return Result(seconds=0.0, error=f"this is a fault of the program: {type(fault).__name__}: {fault}")
+
+
+class _Signals:
+    """Signals that end a run, answered in the main thread."""
+
+    ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """No further Ctrl-C while the run is being closed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in self.ENDING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[_Signals]:
+    """SIGTERM and SIGHUP interrupt like Ctrl-C, unless they were being ignored (nohup)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield _Signals()
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in _Signals.ENDING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield _Signals()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

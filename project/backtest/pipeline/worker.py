@@ -1,0 +1,125 @@
+"""What happens inside a worker: taking tasks from the run's process, and one stage instance from start to end.
+
+Imports nothing heavy, since the number of Polars threads is set before Polars is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backtest.errors import BacktestError
+from backtest.lake.files import content_hash
+from backtest.pipeline.capture import captured
+from backtest.pipeline.stage import Outcome, Plan
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage instance to run."""
+
+    instance: str
+    run: Callable[[Plan, str], Outcome]
+    plan: Plan
+    partition: str
+    log: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it went: an outcome with the content hash of each output, or an error (with a traceback if it is a bug)."""
+
+    seconds: float
+    outcome: Outcome | None = None
+    output_hashes: Mapping[Path, str] = field(default_factory=dict)
+    error: str | None = None
+    traceback: str | None = None
+
+
+def execute(task: Task) -> Result:
+    """Run one stage instance with all it prints in its log; faults are returned, not raised."""
+    started = time.perf_counter()
+    try:
+        with captured(task.log):
+            outcome, hashes, error, trace = _attempt(task)
+    except OSError as fault:
+        outcome, hashes, trace = None, {}, None
+        error = f"cannot write {task.log}: {fault.strerror or fault}. Mend the permissions of the data root."
+    return Result(time.perf_counter() - started, outcome, hashes, error, trace)
+
+
+def _attempt(task: Task) -> tuple[Outcome | None, dict[Path, str], str | None, str | None]:
+    try:
+        outcome = task.run(task.plan, task.partition)
+        return outcome, _checked(outcome, task), None, None
+    except BacktestError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return None, {}, str(fault), None
+    except (Exception, SystemExit) as fault:  # noqa: BLE001 - whatever a stage raises fails that stage alone
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, end="")
+        return None, {}, f"this is a fault of the program: {type(fault).__name__}: {fault}", trace
+
+
+def _checked(outcome: object, task: Task) -> dict[Path, str]:
+    """Content hash of each output; raises where the stage broke what a stage promises."""
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"{task.instance} returned {type(outcome).__name__}; a stage returns an Outcome")
+    json.dumps({"summary": outcome.summary, "warnings": outcome.warnings}, allow_nan=False)
+    for path in outcome.outputs:
+        if not path.is_relative_to(task.plan.root.path):
+            raise ValueError(f"{task.instance} wrote {path}, which is outside the data root {task.plan.root.path}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{task.instance} names the output {path}, which it did not write")
+    return {path: content_hash(path) for path in outcome.outputs}
+
+
+def serve(connection: Connection, environment: Mapping[str, str]) -> None:
+    """Main function of a worker process: answer calls until the other end closes or dies."""
+    os.environ.update(environment)
+    faulthandler.enable()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    importlib.import_module("polars")
+    while True:
+        try:
+            function, arguments, keywords = connection.recv()
+            answer: tuple[bool, Any] = (True, function(*arguments, **keywords))
+        except EOFError:
+            return
+        except Exception as fault:  # noqa: BLE001 - handed to whoever waits for the result
+            answer = (False, fault)
+        _answer(connection, answer)
+
+
+def _answer(connection: Connection, answer: tuple[bool, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            connection.send(answer)
+        except BrokenPipeError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - an answer that cannot be sent is told as such
+            connection.send((False, RuntimeError(f"the answer {answer[1]!r:.200} cannot be sent: {fault}")))
+
+
+def _end_with_parent() -> None:
+    """A run that was killed must not leave workers that go on writing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
