@@ -1,0 +1,279 @@
+"""Rows of any source brought to the columns of a raw data set; what cannot be used is dropped and reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from backtest.errors import DataError
+from backtest.lake.schemas import RAW_SCHEMAS, UTC_MILLISECONDS
+
+MINUTE_MS: Final = 60_000
+STEP_MS: Final[dict[str, int]] = {"ohlcv_1m": MINUTE_MS, "ohlcv_5m": 5 * MINUTE_MS}
+REQUIRED: Final[dict[str, tuple[str, ...]]] = {
+    "ohlcv_1m": ("open", "high", "low", "close", "volume"),
+    "ohlcv_5m": ("open", "high", "low", "close", "volume"),
+    "funding": ("funding_rate",),
+}
+# No crypto venue is older than 2009; a stamp outside this span is a fault of the file, not a time.
+EARLIEST_MS: Final = 1_230_768_000_000
+LATEST_MS: Final = 4_102_444_800_000
+SHOWN_ROWS: Final = 3
+_SHORTEST_FUNDING_STEP_MS: Final = 60 * MINUTE_MS
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One fault of a file: where it is, what was found and what was done about it.
+
+    ``row`` is the 1-based line of the file (header included), null for the file as a whole; ``rows`` is how many rows
+    the fault concerns.
+    """
+
+    file: str
+    row: int | None
+    found: str
+    done: str
+    rows: int = 1
+
+    def __str__(self) -> str:
+        where = self.file if self.row is None else f"{self.file} row {self.row}"
+        return f"{where}: {self.found}; {self.done}"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Usable rows in the raw schema, sorted by timestamp without duplicates, and what was wrong with the others."""
+
+    frame: pl.DataFrame
+    defects: list[Defect] = field(default_factory=list)
+
+
+def raw_rows(table: pl.DataFrame, dataset: str, file: str, period_ms: tuple[int, int] | None = None) -> Parsed:
+    """Rows of `table` in the columns and types of ``RAW_SCHEMAS[dataset]``.
+
+    Parameters
+    ----------
+    table : frame with ``row`` (line in the file) and columns named as in the schema, of any type. ``timestamp`` may be
+        a time, text, or a number of s, ms, µs or ns since 1970, even mixed: each row is read in the unit of its size.
+        A schema column that is absent becomes null.
+    dataset : name of a raw data set.
+    file : name for the reports.
+    period_ms : rows outside [first, last) ms since 1970 are dropped; null keeps all.
+
+    Returns
+    -------
+    Parsed
+        Rows with an unreadable stamp or required number are dropped; an unreadable optional number becomes null; rows
+        are sorted; of rows with one stamp the last stays. Funding stamps are rounded to the minute, because the venue
+        stamps payments some milliseconds after the hour. Each of these is reported.
+
+    Raises
+    ------
+    DataError
+        The steps between rows are not those of the data set, or no row is usable.
+    """
+    defects: list[Defect] = []
+    table = _with_stamps(table, file, defects)
+    table = _with_numbers(table, dataset, file, defects)
+    if dataset in STEP_MS:
+        _require_step(table["stamp"], dataset)
+        table = _on_grid(table, dataset, file, defects)
+    else:
+        table = table.with_columns((pl.col("stamp") + MINUTE_MS // 2) // MINUTE_MS * MINUTE_MS)
+        _require_funding_step(table["stamp"])
+    if period_ms is not None:
+        table = _within(table, period_ms, file, defects)
+    table = _sorted_once_each(table, dataset, file, defects)
+    if table.is_empty():
+        raise DataError("it has no usable row" + (f" ({defects[0].found})" if defects else ""))
+    schema = RAW_SCHEMAS[dataset]
+    frame = table.select(
+        pl.col("stamp").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC").alias("timestamp"),
+        *(pl.col(name).cast(dtype) for name, dtype in schema.items() if name != "timestamp"),
+    )
+    return Parsed(frame.cast({"timestamp": UTC_MILLISECONDS}), defects)
+
+
+def step_text(step_ms: float) -> str:
+    """A step in words: ``5 minutes``, ``8 hours``."""
+    for unit_ms, unit in ((86_400_000, "day"), (3_600_000, "hour"), (MINUTE_MS, "minute"), (1000, "second")):
+        if step_ms >= unit_ms and step_ms % unit_ms == 0:
+            count = int(step_ms // unit_ms)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{step_ms:g} ms"
+
+
+# -- stamps -------------------------------------------------------------------------------------------------
+
+
+def _with_stamps(table: pl.DataFrame, file: str, defects: list[Defect]) -> pl.DataFrame:
+    """`table` with ``stamp`` (ms since 1970); rows without a readable one are dropped and reported."""
+    original = table["timestamp"]
+    table = table.with_columns(_stamp_number(original).alias("_number"))
+    number = pl.col("_number")
+    table = table.with_columns(
+        pl.when(number >= 10**17)
+        .then(number // 1_000_000)
+        .when(number >= 10**14)
+        .then(number // 1000)
+        .when(number >= 10**11)
+        .then(number)
+        .when(number >= 10**8)
+        .then(number * 1000)
+        .alias("stamp"),
+        pl.when(number >= 10**17)
+        .then(pl.lit("nanoseconds"))
+        .when(number >= 10**14)
+        .then(pl.lit("microseconds"))
+        .when(number >= 10**11)
+        .then(pl.lit("milliseconds"))
+        .otherwise(pl.lit("seconds"))
+        .alias("_unit"),
+    )
+    is_usable = pl.col("stamp").is_between(EARLIEST_MS, LATEST_MS).fill_null(False)
+    defects += _reported(table.filter(~is_usable), "timestamp", file, "is not a time", "row left out")
+    table = table.filter(is_usable)
+    changed = table.filter(pl.col("_unit") != pl.col("_unit").shift(1))
+    if changed.height:
+        units = sorted(table["_unit"].unique().to_list())
+        row = int(changed["row"][0])
+        defects.append(Defect(file, row, f"stamps are in {' and '.join(units)}", "each read in its own unit"))
+    return table.drop("_number", "_unit")
+
+
+def _stamp_number(column: pl.Series) -> pl.Series:
+    """Whole numbers since 1970 in whatever unit; null where unreadable. Times are given in milliseconds."""
+    if isinstance(column.dtype, pl.Datetime):
+        return column.dt.epoch("ms")
+    if column.dtype == pl.Date:
+        return column.cast(pl.Datetime("ms")).dt.epoch("ms")
+    if column.dtype == pl.String:
+        text = column.str.strip_chars()
+        number = text.cast(pl.Int64, strict=False)
+        if number.null_count() == 0:
+            return number
+        real = text.cast(pl.Float64, strict=False)
+        return pl.select(pl.coalesce(number, _whole(real), _date_text(text))).to_series()
+    if column.dtype.is_float():
+        return pl.select(_whole(column)).to_series()
+    return column.cast(pl.Int64, strict=False)
+
+
+def _whole(real: pl.Series) -> pl.Expr:
+    values = pl.lit(real)
+    return pl.when(values.is_finite() & (values.abs() < 9e18)).then(values).cast(pl.Int64, strict=False)
+
+
+def _date_text(text: pl.Series) -> pl.Expr:
+    plain = pl.lit(text.str.replace("T", " ", literal=True).str.replace(r"\s*(Z|UTC|\+00:?00)$", ""))
+    read = [
+        plain.str.to_datetime(form, time_unit="ms", strict=False)
+        for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d %I-%p")
+    ]
+    zoned = plain.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="ms", time_zone="UTC", strict=False)
+    dates = plain.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("ms"))
+    return pl.coalesce(*read, dates, zoned.dt.replace_time_zone(None)).dt.epoch("ms")
+
+
+# -- numbers ------------------------------------------------------------------------------------------------
+
+
+def _with_numbers(table: pl.DataFrame, dataset: str, file: str, defects: list[Defect]) -> pl.DataFrame:
+    for name in RAW_SCHEMAS[dataset]:
+        if name == "timestamp":
+            continue
+        if name not in table.columns:
+            table = table.with_columns(pl.lit(None, dtype=pl.Float64).alias(name))
+            continue
+        number = table[name].str.strip_chars() if table[name].dtype == pl.String else table[name]
+        number = number.cast(pl.Float64, strict=False)
+        read = table.with_columns(number.alias("_number"))
+        is_wrong = ~pl.col("_number").is_finite().fill_null(False)
+        is_required = name in REQUIRED[dataset]
+        if not is_required and table[name].dtype != pl.String:
+            is_wrong &= pl.col(name).is_not_null()
+        done = "row left out" if is_required else f"{name} left empty there"
+        defects += _reported(read.filter(is_wrong), name, file, "is not a number", done)
+        if is_required:
+            read = read.filter(~is_wrong)
+        table = read.with_columns(pl.when(~is_wrong).then(pl.col("_number")).alias(name)).drop("_number")
+    return table
+
+
+# -- order --------------------------------------------------------------------------------------------------
+
+
+def _require_step(stamps: pl.Series, dataset: str) -> None:
+    step = _median_step(stamps)
+    if step is None or step == STEP_MS[dataset]:
+        return
+    fitting = [name for name, step_ms in STEP_MS.items() if step_ms == step]
+    raise DataError(
+        f"its rows are {step_text(step)} apart, {dataset} needs {step_text(STEP_MS[dataset])}"
+        + (f" (it would fit {fitting[0]})" if fitting else f" (taken are {', '.join(STEP_MS)})")
+    )
+
+
+def _require_funding_step(stamps: pl.Series) -> None:
+    step = _median_step(stamps)
+    if step is not None and step < _SHORTEST_FUNDING_STEP_MS:
+        raise DataError(f"its rows are {step_text(step)} apart; funding is paid every 1 to 8 hours")
+
+
+def _median_step(stamps: pl.Series) -> float | None:
+    steps = stamps.unique().sort().diff().drop_nulls()
+    return None if steps.is_empty() else float(steps.sort()[(len(steps) - 1) // 2])
+
+
+def _on_grid(table: pl.DataFrame, dataset: str, file: str, defects: list[Defect]) -> pl.DataFrame:
+    is_off = pl.col("stamp") % STEP_MS[dataset] != 0
+    what = f"is not the start of a bar of {step_text(STEP_MS[dataset])}"
+    defects += _reported(table.filter(is_off), "timestamp", file, what, "row left out")
+    return table.filter(~is_off)
+
+
+def _within(table: pl.DataFrame, period_ms: tuple[int, int], file: str, defects: list[Defect]) -> pl.DataFrame:
+    is_inside = (pl.col("stamp") >= period_ms[0]) & (pl.col("stamp") < period_ms[1])
+    what = "is outside the time the file is named after"
+    defects += _reported(table.filter(~is_inside), "timestamp", file, what, "row left out")
+    return table.filter(is_inside)
+
+
+def _sorted_once_each(table: pl.DataFrame, dataset: str, file: str, defects: list[Defect]) -> pl.DataFrame:
+    late = table.filter(pl.col("stamp") < pl.col("stamp").shift(1))
+    if late.height and not table["stamp"].is_sorted(descending=True):
+        found = f"its stamp is earlier than that of the row before ({late.height} such rows)"
+        defects.append(Defect(file, int(late["row"][0]), found, "rows put in order of time", late.height))
+    table = table.sort("stamp", maintain_order=True)
+    if not table["stamp"].is_duplicated().any():
+        return table
+    values = [name for name in RAW_SCHEMAS[dataset] if name != "timestamp"]
+    is_same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).first().over("stamp")) for name in values)
+    table = table.with_columns(is_same.all().over("stamp").alias("_same"))
+    repeated = table.filter(~pl.col("stamp").is_first_distinct())
+    what = "is there already with the same values"
+    defects += _reported(repeated.filter(pl.col("_same")), "timestamp", file, what, "repetition left out")
+    what = "is there already with other values"
+    defects += _reported(repeated.filter(~pl.col("_same")), "timestamp", file, what, "the last of them kept")
+    return table.drop("_same").unique("stamp", keep="last", maintain_order=True)
+
+
+def _reported(wrong: pl.DataFrame, name: str, file: str, found: str, done: str) -> list[Defect]:
+    """One defect for each of the first rows, then one for all the others."""
+    first = [
+        Defect(file, int(row), f"{name} {_shown(value)} {found}", done)
+        for row, value in wrong.head(SHOWN_ROWS).select("row", name).iter_rows()
+    ]
+    if wrong.height > SHOWN_ROWS:
+        n_more = wrong.height - SHOWN_ROWS
+        row = int(wrong["row"][SHOWN_ROWS])
+        first.append(Defect(file, row, f"and {n_more:,} more rows from here on whose {name} {found}", done, n_more))
+    return first
+
+
+def _shown(value: object) -> str:
+    text = "(empty)" if value is None or value == "" else str(value)
+    return repr(text if len(text) <= 40 else text[:39] + "…") if isinstance(value, str) and value else text
