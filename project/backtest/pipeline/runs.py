@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ BOOTSTRAP: Final = ("ingest", "clean", "features")
 DISCOVERY: Final = ("states", "detect", "register", "scores", "candidates", "blueprints")
 FROM_RAW: Final = ("clean", "features", *DISCOVERY)
 BASELINE: Final = (*BOOTSTRAP, *DISCOVERY)
+SCHEDULER_VARIABLE: Final = "BACKTEST_SCHEDULER"
 DEFAULT_SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
 
 
@@ -42,8 +45,8 @@ def execute(request: Request, stages: tuple[str, ...], *, now: dt.datetime) -> R
 
     Raises what the checks and `run_stages` raise; a failed stage is in the report.
     """
-    from backtest.pipeline.display import display_for_stderr
-    from backtest.pipeline.executors import executor_factory
+    from backtest.pipeline.display import display_for
+    from backtest.pipeline.executors import executor_factory_for
     from backtest.pipeline.graph import find_stages
     from backtest.pipeline.runner import run_stages
     from backtest.spec.loader import load_spec
@@ -57,11 +60,11 @@ def execute(request: Request, stages: tuple[str, ...], *, now: dt.datetime) -> R
     return run_stages(
         plan,
         [found[name] for name in stages],
-        display=display_for_stderr(),
+        display=display_for(sys.stderr),
         facts={"ontology_spec_hash": spec.ontology_hash},
         cache=request.cache,
         workers=request.workers,
-        executor_factory=executor_factory(),
+        executor_factory=executor_factory_for(os.environ.get(SCHEDULER_VARIABLE)),
     )
 
 

@@ -147,14 +147,7 @@ def _load(root: Path, fingerprint: tuple[tuple[str, int, int], ...]) -> Spec:
 
 
 class _UniqueKeyLoader(yaml.CSafeLoader):
-    """Safe YAML without aliases (they allow files that explode when read) and without repeated keys."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "found an alias (*name); write the value out", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
+    """Safe YAML without repeated keys."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -261,7 +254,12 @@ class _Reader:
             content = path.read_bytes()
             if len(content) > MAX_FILE_BYTES:
                 raise ValueError(f"has {len(content):,} bytes; at most {MAX_FILE_BYTES:,} are read")
-            return yaml.load(content.decode("utf-8"), Loader=_UniqueKeyLoader)
+            text = content.decode("utf-8")
+            # Aliases allow files that explode when read; the events are looked at before anything is built.
+            for event in yaml.parse(text, Loader=yaml.CSafeLoader) if "*" in text and "&" in text else ():
+                if isinstance(event, yaml.AliasEvent):
+                    raise ValueError(f"found an alias (*{event.anchor}); write the value out")
+            return yaml.load(text, Loader=_UniqueKeyLoader)
         except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as fault:
             reason = " ".join(str(fault).replace('"<unicode string>"', name).split()) or type(fault).__name__
             self.faults.append(f"{name}: is not readable YAML: {reason}")
@@ -430,8 +428,10 @@ def _described(error: Mapping[str, Any], content: Any) -> str:
         return f"{where}: is missing"
     if error["type"] == "extra_forbidden":
         return f"{where}: is no field that is known here"
-    found = error.get("input", content)
-    return f"{where}: {message}" if "found " in message else f"{where}: found {str(found)[:60]!r}; {message.lower()}"
+    if error["type"] == "value_error":
+        return f"{where}: {message}"
+    found = str(error.get("input", content))[:60]
+    return f"{where}: found {found!r}; {message[:1].lower()}{message[1:]}"
 
 
 def _plain(value: Any) -> Any:

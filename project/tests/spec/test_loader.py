@@ -1,0 +1,148 @@
+"""Reading the spec: all faults of all files in one error, and what follows from definitions."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from backtest.errors import SpecError
+from backtest.spec.loader import load_spec
+
+SHIPPED = Path(__file__).resolve().parents[3] / "spec"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the shipped spec that a test may damage."""
+    return Path(shutil.copytree(SHIPPED, tmp_path / "spec"))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def fault_of(folder: Path) -> str:
+    with pytest.raises(SpecError) as fault:
+        load_spec(folder)
+    return str(fault.value)
+
+
+def test_the_shipped_spec_has_no_fault_and_the_breadth_it_needs() -> None:
+    spec = load_spec(SHIPPED)
+    assert len(spec.features) >= 25
+    assert len(spec.events) >= 12
+    assert len({event.model.family for event in spec.events.values()}) >= 6
+    assert len(spec.templates) >= 4
+    assert {"vol_regime", "carry_state", "session"} <= spec.states.keys()
+    assert "VOL_SHOCK" in spec.events
+
+
+def test_features_come_after_the_features_they_are_made_of() -> None:
+    seen: set[str] = set()
+    spec = load_spec(SHIPPED)
+    for name, feature in spec.features.items():
+        assert feature.expression.inputs & spec.features.keys() <= seen
+        seen.add(name)
+
+
+def test_look_back_adds_up_over_features_of_features(folder: Path) -> None:
+    spec = load_spec(folder)
+    # log_return looks back one bar, its standard deviation over 12 bars 11 more, the median before it 288.
+    assert spec.features["realized_vol_1h"].total_lookback_bars == 12
+    assert spec.features["realized_vol_1h_ratio"].total_lookback_bars == 12 + 288
+
+
+def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:
+    edit(folder / "features" / "log_return.yaml", "log(close", "log(closs")
+    edit(folder / "events" / "VOL_SHOCK.yaml", "cooldown_bars: 12", "cooldown_bars: -1")
+    edit(folder / "states" / "session.yaml", "name: session", "name: sessions")
+    text = fault_of(folder)
+    assert "states/session.yaml: name is 'sessions'; it must equal the file's name, 'session'" in text
+    assert "events/VOL_SHOCK.yaml: cooldown_bars: found '-1'" in text
+    edit(folder / "events" / "VOL_SHOCK.yaml", "cooldown_bars: -1", "cooldown_bars: 1")
+    edit(folder / "states" / "session.yaml", "name: sessions", "name: session")
+    text = fault_of(folder)
+    assert "features/log_return.yaml: expression:" in text
+    assert "Did you mean 'close'?" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("events/VOL_SHOCK.yaml", "[5m, 15m, 60m]", "[5m, 7m]", "horizons.1: found '7m'; a horizon is a multiple of 5"),
+        ("events/VOL_SHOCK.yaml", "[mean_reversion,", "[mean_reversal,", "Did you mean 'mean_reversion'?"),
+        ("events/VOL_SHOCK.yaml", "family:", "famly:", "famly: is no field that is known here"),
+        ("events/VOL_SHOCK.yaml", "when: ", "when: 1 + ", "VOL_SHOCK.yaml: when:"),
+        ("events/VOL_SHOCK.yaml", "direction: sign(return_1h)", "direction: return_1h > 0", "is a boolean; a number"),
+        ("features/log_return.yaml", "lag(close, 1)", "lag(close, -1)", "features/log_return.yaml: expression:"),
+        ("states/session.yaml", "values:", "values: &x", "states/session.yaml"),
+        ("templates/continuation.yaml", "side: with", "side: upwards", "side: found 'upwards'"),
+        ("costs.yaml", "default: 1.0", "defualt: 1.0", "half_spread_bps needs an entry 'default'"),
+        ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOK: { min_events: 60 } }", "Did you mean 'VOL_SHOCK'?"),
+        ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { min_event: 60 } }", "VOL_SHOCK name 'min_event'"),
+        ("simulation.yaml", "event_type: VOL_SHOCK", "event_type: VOL_SHOK", "Did you mean 'VOL_SHOCK'?"),
+        ("discovery.yaml", "seed: 20240229", "seed: 1\nseed: 2", "found the key 'seed' twice"),
+    ],
+)
+def test_a_fault_names_file_field_finding_and_what_is_allowed(
+    folder: Path, file: str, old: str, new: str, expected: str
+) -> None:
+    edit(folder / file, old, new)
+    if file == "states/session.yaml":
+        (folder / file).write_text("name: session\nvalues: &x {a: *x}\n", encoding="utf-8")
+        expected = "found an alias"
+    assert expected in fault_of(folder)
+
+
+def test_two_verbs_that_would_trade_the_same_series_are_refused(folder: Path) -> None:
+    (folder / "templates" / "drift.yaml").write_text(
+        "template_verb: drift\nside: with\ndescription: The same as continuation.\n", encoding="utf-8"
+    )
+    assert "trades the same series as templates/continuation.yaml" in fault_of(folder)
+
+
+def test_features_defined_by_one_another_are_refused(folder: Path) -> None:
+    for name, other in (("first", "second"), ("second", "first")):
+        (folder / "features" / f"{name}.yaml").write_text(
+            f"name: {name}\nunit: one\nexpression: {other} + 1\ndescription: A circle.\n", encoding="utf-8"
+        )
+    assert "first, second are defined by one another in a circle" in fault_of(folder)
+
+
+def test_yaml_that_is_none_is_a_fault_with_its_place(folder: Path) -> None:
+    (folder / "features" / "log_return.yaml").write_text("name: [unclosed", encoding="utf-8")
+    (folder / "features" / "macd.yaml").write_bytes(b"\xff\xfe\x00")
+    text = fault_of(folder)
+    assert "features/log_return.yaml: is not readable YAML" in text
+    assert "features/macd.yaml: is not readable YAML" in text
+
+
+def test_files_in_places_that_are_not_read_are_a_fault(folder: Path) -> None:
+    (folder / "event").mkdir()
+    (folder / "event" / "X.yaml").write_text("a: 1\n", encoding="utf-8")
+    assert "event/X.yaml: nothing is read from here; files lie in features/, states/, events/" in fault_of(folder)
+
+
+def test_a_missing_folder_names_the_variable(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="BACKTEST_SPEC_ROOT"):
+        load_spec(tmp_path / "nowhere")
+
+
+def test_the_hash_changes_with_meaning_and_not_with_layout(folder: Path) -> None:
+    before = load_spec(folder).ontology_hash
+    path = folder / "events" / "VOL_SHOCK.yaml"
+    path.write_text("# a comment\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_spec(folder).ontology_hash == before
+    edit(path, "threshold: 3.0", "threshold: 3.5")
+    assert load_spec(folder).ontology_hash != before
+
+
+def test_overrides_change_one_limit_of_one_event(folder: Path) -> None:
+    edit(folder / "gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { min_events: 80 } }")
+    gates = load_spec(folder).gates
+    assert gates.discovery_profile("VOL_SHOCK").min_events == 80
+    assert gates.discovery_profile("VOL_SPIKE").min_events == 50
