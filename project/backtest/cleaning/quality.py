@@ -37,7 +37,7 @@ def quality_table(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
         ``month`` is ``YYYY-MM``. ``expected_rows``: bars of the month's grid, from the first to the last row of all;
         for funding the payments there plus those missing. ``duplicate_rows``: rows beyond the first of their stamp;
         ``conflicting_rows``: those of them whose stamp has different prices, volumes or rates. ``missing_rows`` lie
-        in ``gaps`` runs, counted in the month a run begins in; for funding a gap is a step longer than the interval
+        in ``gaps`` runs, counted in each month a run touches; for funding a gap is a step longer than the interval
         of the row at its end (where that is null, than the month's most frequent step), counted in that row's month.
         ``out_of_range_values``: prices not above zero, a high or low that is not the extreme, negative volumes or
         counts, taker volume above volume; for funding a rate beyond ±5 %. No rows give an empty table.
@@ -89,11 +89,12 @@ def _bar_grid(single: pl.DataFrame, dataset: str) -> pl.DataFrame:
     stamps = pl.datetime_range(first, last, step, time_unit="ms", eager=True).alias("timestamp")
     grid = stamps.to_frame().join(single.select("timestamp", there=pl.lit(True)), on="timestamp", how="left")
     is_missing = pl.col("there").is_null()
-    begins = is_missing & ~is_missing.shift(1, fill_value=False)
+    begins = is_missing & (~is_missing.shift(1, fill_value=False) | (pl.col("month") != pl.col("month").shift(1)))
     return (
         grid.sort("timestamp")
+        .with_columns(pl.col("timestamp").dt.strftime("%Y-%m").alias("month"))
         .with_columns(is_missing.alias("_missing"), begins.alias("_begins"))
-        .group_by(pl.col("timestamp").dt.strftime("%Y-%m").alias("month"))
+        .group_by("month")
         .agg(
             pl.len().alias("expected_rows"),
             pl.col("_missing").sum().alias("missing_rows"),

@@ -13,11 +13,10 @@ from typing import Final
 import polars as pl
 
 from backtest.cleaning.quality import QUALITY_SCHEMA, quality_table
-from backtest.errors import DataError, MisuseError, did_you_mean
+from backtest.errors import DataError, MisuseError, did_you_mean, listed
 from backtest.lake.files import content_hash
 from backtest.lake.paths import DataRoot, Market, checked_symbol
 from backtest.lake.raw import have_days, import_name, read_raw, write_raw, write_raw_quality
-from backtest.lake.schemas import RAW_SCHEMAS
 from backtest.sources import binance, files
 from backtest.sources.binance_archive import DATASETS
 from backtest.sources.rows import Defect
@@ -254,10 +253,8 @@ def import_files(
         n_rows += frame.height
     quality = _refreshed_quality(root, {(market, symbol, dataset): {}}, {(market, symbol, dataset): set()})
     if faults:
-        kept = len(paths) - len(faults)
         raise DataError(
-            f"{len(faults)} of {len(paths)} files could not be imported ({kept} were):\n"
-            + "\n".join(f"  - {fault}" for fault in faults)
+            f"{len(faults)} of {len(paths)} files could not be imported, the others are in the lake:\n{listed(faults)}"
         )
     return Ingested(quality, defects=all_defects, files_fetched=len(paths), rows_written=n_rows)
 
@@ -321,16 +318,17 @@ def _totals(rows: pl.DataFrame) -> str:
     return f"{rows['month'][0]} … {rows['month'][-1]}, {distinct:,} of {total['expected_rows']:,} rows"
 
 
-def _month_text(month: Mapping[str, int | str]) -> str:
-    said = {
-        "missing": f"{month['missing_rows']:,} rows missing in {month['gaps']} gap(s)" if month["missing_rows"] else "",
-        "conflicts": f"{month['conflicting_rows']:,} rows in conflict" if month["conflicting_rows"] else "",
-        "range": f"{month['out_of_range_values']:,} values out of range" if month["out_of_range_values"] else "",
-        "defects": f"{month['defects']} defect(s) in the venue's files" if month["defects"] else "",
-    }
-    return ", ".join(text for text in said.values() if text)
+def _month_text(month: Mapping[str, int]) -> str:
+    missing = _counted(month["missing_rows"], "row missing", "rows missing")
+    said = (
+        missing and f"{missing} in {_counted(month['gaps'], 'gap', 'gaps')}",
+        _counted(month["conflicting_rows"], "row with differing repetitions", "rows with differing repetitions"),
+        _counted(month["out_of_range_values"], "value out of range", "values out of range"),
+        _counted(month["defects"], "defect in the venue's files", "defects in the venue's files"),
+    )
+    return ", ".join(text for text in said if text)
 
 
-def raw_datasets() -> list[str]:
-    """Names of the data sets that files can be imported for."""
-    return [name for name in RAW_SCHEMAS if any(name in names for names in DATASETS.values())]
+def _counted(count: int, one: str, many: str) -> str:
+    """``3 gaps``; an empty string for none."""
+    return f"{count:,} {one if count == 1 else many}" if count else ""

@@ -10,7 +10,7 @@ import datetime as dt
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import polars as pl
 
@@ -18,7 +18,6 @@ from backtest.errors import DataError, NetworkError
 from backtest.sources.archives import MAX_UNPACKED_BYTES
 from backtest.sources.binance_archive import (
     ArchiveFile,
-    Fetched,
     Market,
     Month,
     daily_file,
@@ -34,6 +33,7 @@ from backtest.sources.download import Host, RetryPolicy, Sleep, new_client
 from backtest.sources.rows import Defect
 
 Result = TypeVar("Result")
+Outcome = Literal["kept", "absent", "unusable"]
 
 DEFAULT_ARCHIVE_URL: Final = "https://data.binance.vision/data"
 DEFAULT_API_URL: Final = "https://fapi.binance.com"
@@ -157,13 +157,11 @@ def fetch(
 
     async def run() -> FetchReport:
         async with new_client(concurrency) as client:
-            limit = asyncio.Semaphore(concurrency)
 
             def host(address: str) -> Host:
                 return Host(
                     address,
                     client,
-                    limit=limit,
                     sleep=sleep,
                     jitter=jitter,
                     now=lambda: now,
@@ -172,7 +170,8 @@ def fetch(
                 )
 
             rest = {"perp": host(api_url), "spot": host(spot_api_url)}
-            shared = _Shared(host(archive_url), rest, now, have, write, progress, sleep, max_bytes, page_rows)
+            limit = asyncio.Semaphore(concurrency)
+            shared = _Shared(host(archive_url), rest, limit, now, have, write, progress, sleep, max_bytes, page_rows)
             series = await _all(_Series(shared, request).fetched() for request in requests)
             _require_some_answer(shared.archive)
             return FetchReport(series)
@@ -189,6 +188,7 @@ class _Shared:
 
     archive: Host
     rest: dict[str, Host]
+    limit: asyncio.Semaphore
     now: dt.datetime
     have: Have
     write: Write
@@ -230,6 +230,9 @@ class _Series:
         await self._daily_files([month for month in months if month not in settled], settled)
         await self._tail()
         self._say_what_is_missing()
+        self._report.files.sort()
+        for defects in self._report.defects.values():
+            defects.sort(key=lambda defect: defect.file)
         return self._report
 
     def _days(self, month: Month) -> list[dt.date]:
@@ -251,11 +254,11 @@ class _Series:
         results = await self._fetch_all(
             monthly_file(request.market, request.dataset, request.symbol, month) for month in wanted
         )
-        for month, result in zip(wanted, results, strict=True):
-            if result.parsed is not None:
+        for month, (file, outcome) in zip(wanted, results, strict=True):
+            if outcome == "kept":
                 settled.add(month)
-            elif not result.is_absent:
-                self._reasons.update(dict.fromkeys(self._days(month), f"{result.file.file} cannot be used"))
+            elif outcome == "unusable":
+                self._reasons.update(dict.fromkeys(self._days(month), f"{file.file} cannot be used"))
         return settled
 
     async def _daily_files(self, months: Sequence[Month], settled: set[Month]) -> None:
@@ -284,29 +287,31 @@ class _Series:
         results = await self._fetch_all(
             daily_file(request.market, request.dataset, request.symbol, day) for day in days if day <= self._today
         )
-        for day, result in zip(days, results, strict=False):
-            if result.parsed is None and not result.is_absent:
-                self._reasons[day] = f"{result.file.file} cannot be used"
+        for file, outcome in results:
+            if outcome == "unusable":
+                self._reasons[file.first_day] = f"{file.file} cannot be used"
         return any(day in self._present for day in self._days(month))
 
-    async def _fetch_all(self, files: Iterable[ArchiveFile]) -> list[Fetched]:
+    async def _fetch_all(self, files: Iterable[ArchiveFile]) -> list[tuple[ArchiveFile, Outcome]]:
         planned = list(files)
         self._shared.plan(len(planned))
-        return await _all(self._fetch(file) for file in planned)
+        outcomes = await _all(self._fetch(file) for file in planned)
+        return list(zip(planned, outcomes, strict=True))
 
-    async def _fetch(self, file: ArchiveFile) -> Fetched:
-        result = await fetch_file(self._shared.archive, file, self._shared.max_bytes)
+    async def _fetch(self, file: ArchiveFile) -> Outcome:
+        async with self._shared.limit:
+            result = await fetch_file(self._shared.archive, file, self._shared.max_bytes)
         self._note(file.first_day, result.defects)
         if result.parsed is None:
             self._shared.done("" if result.is_absent else f"{file.file}: not used", result.size)
-            return result
+            return "absent" if result.is_absent else "unusable"
         frame = result.parsed.frame
         self._keep(file.name, file.first_day, frame)
         self._present.update(days_between(file.first_day, file.last_day))
         self._report.size += result.size
         self._report.files.append(file.file)
         self._shared.done(f"{file.file}: {frame.height:,} rows", result.size)
-        return Fetched(file, result.parsed, False, result.defects, result.size)
+        return "kept"
 
     def _keep(self, name: str, first_day: dt.date, frame: pl.DataFrame) -> None:
         request = self._request

@@ -1,8 +1,7 @@
-"""Downloads from one host: bounded in number and size, retried with growing delays, and honest about why one failed."""
+"""Downloads from one host: bounded in size, retried with growing delays, and honest about why one failed."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import email.utils
 from collections.abc import Awaitable, Callable, Mapping
@@ -47,13 +46,12 @@ class Answer:
 
 
 class Host:
-    """One base address. Requests share a limit; a host that never answers, or stops to, ends the whole download.
+    """One base address. A host that never answers, or stops to, ends the whole download.
 
     Parameters
     ----------
     address : base address without trailing slash.
     client : open httpx client.
-    limit : at most so many requests at a time.
     sleep : waits so many seconds.
     jitter : a number in [0, 1), to spread retries.
     now : time of day, for Retry-After given as a date.
@@ -64,7 +62,6 @@ class Host:
         address: str,
         client: httpx.AsyncClient,
         *,
-        limit: asyncio.Semaphore,
         sleep: Sleep,
         jitter: Callable[[], float],
         now: Callable[[], dt.datetime],
@@ -76,7 +73,6 @@ class Host:
         self.has_answered = False
         self.last_reason = ""
         self._client = client
-        self._limit = limit
         self._sleep = sleep
         self._jitter = jitter
         self._now = now
@@ -90,8 +86,7 @@ class Host:
 
         Raises DownloadError where this one cannot be had, NetworkError where the host cannot be reached at all.
         """
-        async with self._limit:
-            answer = await self._tried(path, parameters)
+        answer = await self._tried(path, parameters)
         if answer.status in (OK, NOT_FOUND):
             self.has_answered = True
             self._lost_in_a_row = 0
@@ -155,8 +150,8 @@ class Host:
 
 
 def new_client(concurrency: int) -> httpx.AsyncClient:
-    """A client for `concurrency` requests at a time; proxies come from the usual environment variables."""
-    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    """A client for `concurrency` files and two REST requests at a time, through the environment's proxies."""
+    limits = httpx.Limits(max_connections=concurrency + 2, max_keepalive_connections=concurrency + 2)
     return httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, follow_redirects=True, headers={"User-Agent": "backtest"})
 
 

@@ -28,6 +28,7 @@ _PARQUET: Final = (".parquet", ".pq")
 _FEATHER: Final = (".feather", ".arrow", ".ipc")
 _TEXT: Final = (".csv", ".txt")
 _PACKED: Final = (".zip", ".gz")
+_ARCHIVE_NAME: Final = re.compile(r"([A-Z0-9_]+)-(?:\d+[smhdw]|fundingRate)-\d{4}-\d{2}")
 _HEADERLESS: Final = {len(KLINE_COLUMNS): KLINE_COLUMNS, len(FUNDING_COLUMNS): FUNDING_COLUMNS}
 
 
@@ -78,6 +79,8 @@ def read_file(
 
 
 def _opened(path: Path, market: str, dataset: str, symbol: str | None) -> tuple[pl.DataFrame, Recognised, list[Defect]]:
+    if not path.is_file():
+        raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}.")
     try:
         if path.suffix.lower() in _PARQUET + _FEATHER:
             table = _typed_table(path)
@@ -98,7 +101,7 @@ def _opened(path: Path, market: str, dataset: str, symbol: str | None) -> tuple[
 def _typed_table(path: Path) -> pl.DataFrame:
     is_parquet = path.suffix.lower() in _PARQUET
     try:
-        return pl.read_parquet(path) if is_parquet else pl.read_ipc(path)
+        return pl.read_parquet(path, glob=False) if is_parquet else pl.read_ipc(path)
     except pl.exceptions.PolarsError as fault:
         kind = "Parquet" if is_parquet else "Feather"
         raise DataError(f"it is not a readable {kind} file ({str(fault).splitlines()[0][:120]})") from None
@@ -193,6 +196,9 @@ def _layout_of(normal: dict[str, str], dataset: str) -> str:
 
 
 def _name_note(path: Path, symbol: str | None) -> tuple[str, ...]:
+    archived = _ARCHIVE_NAME.match(path.name)
+    if symbol is not None and archived is not None and archived[1] != symbol:
+        raise DataError(f"{path}: by its name it holds {archived[1]}, not {symbol}. Use --symbol {archived[1]}.")
     named = re.match(r"([A-Z0-9]{2,20}(?:USDT|USDC|FDUSD|BUSD|BTC|ETH))(?=[_.-])", path.name)
     if symbol is None or named is None or named[1] == symbol:
         return ()
