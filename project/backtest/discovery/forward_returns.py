@@ -6,6 +6,7 @@ closes, and leaves at opens, so that each rule can be traded bar by bar exactly 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,16 @@ class Bars:
 
     def __len__(self) -> int:
         return len(self.open)
+
+    @functools.cached_property
+    def next_tradable(self) -> Integers:
+        """For each bar the first tradable bar at or after it; `NO_BAR` where there is none."""
+        return next_tradable(self.tradable)
+
+    @functools.cached_property
+    def funding_paid(self) -> Floats:
+        """Sum of the funding rates of all stamps up to and including each bar's."""
+        return np.cumsum(self.funding)
 
 
 @dataclass(frozen=True)
@@ -112,13 +123,13 @@ def forward_trades(
     side = directions[event]
 
     leave = _planned_exits(bars, entry, side, atr[event], policy, horizon_bars)
-    exit_ = next_tradable(bars.tradable)[leave]
+    exit_ = bars.next_tradable[leave]
     done = (exit_ != NO_BAR) & (exit_ - leave <= MAX_CARRY_BARS)
     event, signal, entry, exit_, side = event[done], signal[done], entry[done], exit_[done], side[done]
 
     gross = side * (bars.open[exit_] / bars.open[entry] - 1.0)
-    paid = np.cumsum(bars.funding)
-    return Trades(event, signal, entry, exit_, gross, side * (paid[exit_] - paid[entry]))
+    funding = side * (bars.funding_paid[exit_] - bars.funding_paid[entry])
+    return Trades(event, signal, entry, exit_, gross, funding)
 
 
 def _signals(bars: Bars, event_bars: Integers, side: Floats, move: Floats, policy: Policy) -> Integers:

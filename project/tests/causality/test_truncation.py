@@ -136,7 +136,10 @@ def test_another_future_changes_nothing_before_the_cut(
     everything, events = whole
     cut = START + dt.timedelta(minutes=5 * 11_000)
     other = raw_market(6)
-    spliced = [pl.concat([before(own, cut), strange.filter(pl.col("timestamp") >= cut)]) for own, strange in zip(market, other, strict=True)]
+    spliced = [
+        pl.concat([before(own, cut), strange.filter(pl.col("timestamp") >= cut)])
+        for own, strange in zip(market, other, strict=True)
+    ]
     mixed, mixed_events = evaluated(*spliced)
     assert first_difference(before(mixed, cut), before(everything, cut)) is None
     assert before(mixed_events, cut).equals(before(events, cut))

@@ -87,7 +87,9 @@ def test_stamps_off_the_grid_are_left_out_and_counted() -> None:
 
 def test_quality_is_counted_by_month() -> None:
     cleaned = clean_bars(rows(flat(0), flat(5), flat(35), flat(35)), EMPTY)
-    assert cleaned.quality.select("month", "expected_bars", "bars", "gap_bars", "longest_gap_bars", "duplicates").rows() == [
+    assert cleaned.quality.select(
+        "month", "expected_bars", "bars", "gap_bars", "longest_gap_bars", "duplicates"
+    ).rows() == [
         ("2024-01", 3, 2, 1, 1, 0),
         ("2024-02", 5, 1, 4, 4, 1),
     ]

@@ -84,7 +84,9 @@ def test_the_sign_picks_the_verb_of_a_two_sided_hypothesis_and_none_is_picked_ag
 def test_an_edge_below_its_cost_fails_the_economic_gate_alone() -> None:
     found = assess(REGISTER, scores(3.5, sigma_bps=8.0), FOLDS, SPEC)
     row = found.filter(
-        (pl.col("event_type") == "VOL_SHOCK") & (pl.col("symbol") == POOLED) & (pl.col("template_verb") == "continuation")
+        (pl.col("event_type") == "VOL_SHOCK")
+        & (pl.col("symbol") == POOLED)
+        & (pl.col("template_verb") == "continuation")
     ).filter(pl.col("state_id") == "all", pl.col("horizon") == "60m")
     assert row["gate_significant"].item()
     assert row["gate_confirmed"].item()
@@ -129,16 +131,22 @@ def test_the_discovery_fold_decides_alone_what_is_confirmed() -> None:
 def test_pooled_day_scores_are_the_sums_of_the_symbols_days() -> None:
     some = scores(5.0)
     rows = collect_rows(REGISTER, some)
-    index = REGISTER.with_row_index("owner").filter(
-        (pl.col("symbol") == POOLED)
-        & (pl.col("event_type") == "FND_DISLOC")
-        & (pl.col("policy") == "lag1")
-        & (pl.col("horizon") == "15m")
-        & (pl.col("state_id") == "all")
-    )["owner"].item()
+    index = (
+        REGISTER.with_row_index("owner")
+        .filter(
+            (pl.col("symbol") == POOLED)
+            & (pl.col("event_type") == "FND_DISLOC")
+            & (pl.col("policy") == "lag1")
+            & (pl.col("horizon") == "15m")
+            & (pl.col("state_id") == "all")
+        )["owner"]
+        .item()
+    )
     mine = rows.where(rows.owner == index)
     expected = (
-        some.filter((pl.col("event_type") == "FND_DISLOC") & (pl.col("policy") == "lag1") & (pl.col("horizon") == "15m"))
+        some.filter(
+            (pl.col("event_type") == "FND_DISLOC") & (pl.col("policy") == "lag1") & (pl.col("horizon") == "15m")
+        )
         .group_by("day")
         .agg(pl.col("sum_z").sum(), pl.col("n").sum())
         .sort("day")

@@ -15,7 +15,11 @@ SPEC = load_spec(Path(__file__).resolve().parents[3] / "spec")
 
 def template(verb: str, side: str, entry: Entry | None = None, exit_: Exit | None = None) -> Template:
     return Template(
-        template_verb=verb, side=side, description=verb, entry=entry or Entry(), exit=exit_ or Exit()  # type: ignore[arg-type]
+        template_verb=verb,
+        side=side,
+        description=verb,
+        entry=entry or Entry(),
+        exit=exit_ or Exit(),  # type: ignore[arg-type]
     )
 
 
@@ -26,14 +30,19 @@ def test_mirror_verbs_are_one_two_sided_trial() -> None:
 
 def test_a_target_against_the_event_mirrors_a_stop_with_it() -> None:
     found = trials(
-        [template("repair", "against", exit_=Exit(target_atr=2)), template("trail", "with", exit_=Exit(stop_atr=2))], ["60m"]
+        [template("repair", "against", exit_=Exit(target_atr=2)), template("trail", "with", exit_=Exit(stop_atr=2))],
+        ["60m"],
     )
     assert len(found) == 1
 
 
 def test_barriers_cannot_bind_at_one_bar_so_the_verb_is_not_tested_twice() -> None:
     found = trials([template("follow", "with"), template("trail", "with", exit_=Exit(stop_atr=2))], ["5m", "15m"])
-    assert [(trial.horizon, trial.with_verb) for trial in found] == [("5m", "follow"), ("15m", "follow"), ("15m", "trail")]
+    assert [(trial.horizon, trial.with_verb) for trial in found] == [
+        ("5m", "follow"),
+        ("15m", "follow"),
+        ("15m", "trail"),
+    ]
 
 
 def test_no_two_hypotheses_of_the_shipped_spec_have_the_same_key() -> None:
