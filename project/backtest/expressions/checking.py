@@ -102,6 +102,8 @@ class Checker:
                 return self._call(node)
             case ast.Starred():
                 raise self._fault(node, "arguments cannot be unpacked", "Write each argument out.")
+            case ast.Tuple(elts=[]):
+                raise self._fault(node, "these brackets are empty", "An expression is one value.")
             case ast.Tuple():
                 raise self._fault(
                     node, "these are several values", "An expression is one value; join conditions with `and`."
