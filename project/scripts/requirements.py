@@ -54,7 +54,7 @@ def version_of(pin: str) -> str:
 
 
 def lock(repository: Path, *, upgrade: bool) -> None:
-    """Write the three files. Versions already in requirements.lock stay unless `upgrade`, so a rerun gives the same bytes."""
+    """Write the three files; locked versions stay unless `upgrade`, so a rerun gives the same bytes."""
     everything = ["--all-extras", "--generate-hashes", "--output-file", LOCK, *(["--upgrade"] if upgrade else [])]
     _resolve(repository, everything)
     locked = (repository / LOCK).read_text(encoding="utf-8")
