@@ -38,5 +38,19 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(141) from None
 
 
+def door(command: str, arguments: list[str] | None = None) -> None:
+    """Run one sub-command as a script whose flags are spelled with underscores, as in ``--run_id``."""
+    given = sys.argv[1:] if arguments is None else arguments
+    main([command, *map(_hyphenated, given)])
+
+
+def _hyphenated(argument: str) -> str:
+    """``--run_id=a_b`` as ``--run-id=a_b``; anything that is not a flag as it is."""
+    if not argument.startswith("--"):
+        return argument
+    flag, equals, value = argument.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
 if __name__ == "__main__":
     main()
