@@ -131,9 +131,9 @@ lock: .venv/.installed ## write the three requirements files from pyproject.toml
 # Variables of the research targets, for example: make discover-edges RUN_ID=run_20250228 SYMBOLS=BTCUSDT,ETHUSDT
 #   RUN_ID              name of this run's artifacts
 #   SYMBOLS             symbols, separated by commas
-#   START END           first day and end of the span, as 2020-06-01
+#   START END           first and last day (both included), as 2020-06-01
 #   STRATEGIES          strategies to backtest, separated by commas
-#   SOURCE              where raw data comes from
+#   SOURCE              binance (default) or simulated: where make run fetches raw data
 #   ALLOW_MISSING       go on where a data set is missing
 #   BACKTEST_DATA_ROOT  folder of all data, ./data where unset
 #   BACKTEST_…          any other setting, handed on as it is

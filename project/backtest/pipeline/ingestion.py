@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from backtest.cleaning.quality import QUALITY_SCHEMA, quality_table
-from backtest.errors import DataError, MisuseError, did_you_mean, listed
+from backtest.errors import DataError, MisuseError, did_you_mean, listed, listed
 from backtest.lake.files import content_hash
 from backtest.lake.paths import DataRoot, Market, checked_symbol
 from backtest.lake.raw import have_days, import_name, read_raw, write_raw, write_raw_quality
@@ -210,6 +210,25 @@ def ingest_binance(
 
 def _defect_counts(report: binance.SeriesReport) -> dict[str, int]:
     return {month: len(defects) for month, defects in report.defects.items()}
+
+
+def plain_progress(say: Callable[[str], None]) -> Callable[[binance.Progress], None]:
+    """What takes each step of a download and says one line a file."""
+
+    def step(progress: binance.Progress) -> None:
+        if progress.line:
+            megabytes = progress.bytes_done / 1e6
+            say(f"[{progress.files_done}/{progress.files_planned} files, {megabytes:.1f} MB] {progress.line}")
+
+    return step
+
+
+def missing_text(missing: list[str], way_on: str) -> str:
+    """What could not be had, and how to go on."""
+    return (
+        f"{len(missing)} span(s) of days could not be had:\n{listed(missing)}\nWhat was fetched is kept. "
+        f"To go on without them: {way_on}; to bring them from files: backtest import-raw."
+    )
 
 
 # -- from files -------------------------------------------------------------------------------------------

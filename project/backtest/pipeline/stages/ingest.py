@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from backtest.errors import MisuseError
+from backtest.errors import DataError, MisuseError
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
-
-SOURCES = ("binance", "simulated")
 
 
 def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
+    """What decides the result; of the venue also the day, since an archive grows and a gap in it may be filled."""
+    import datetime as dt
+
+    is_simulated = plan.parameters.get("source") == "simulated"
     return {
+        "asked_on": None if is_simulated else dt.datetime.now(dt.UTC).date().isoformat(),
         "source": plan.parameters.get("source"),
         "symbols": list(plan.symbols),
         "start": plan.start.isoformat() if plan.start else None,
@@ -45,7 +48,41 @@ def _simulated(plan: Plan) -> Outcome:
 
 
 def _binance(plan: Plan) -> Outcome:
-    raise NotImplementedError
+    import datetime as dt
+
+    from backtest.lake.months import month_files
+    from backtest.pipeline.ingestion import DEFAULT_SERIES, VENUE, Addresses, ingest_binance, missing_text, plain_progress
+
+    if plan.start is None or plan.end is None:
+        raise MisuseError("fetching data needs START and END.")
+    first, last = plan.start.date(), (plan.end - dt.timedelta(days=1)).date()
+    ingested = ingest_binance(
+        plan.root,
+        plan.symbols,
+        first,
+        last,
+        addresses=Addresses.from_environment(),
+        now=dt.datetime.now(dt.UTC),
+        progress=plain_progress(print),
+    )
+    for defect in ingested.defects:
+        print(defect)
+    if ingested.missing and not plan.parameters.get("allow_missing"):
+        raise DataError(missing_text(ingested.missing, "ALLOW_MISSING=1 with make (--allow-missing)"))
+    return Outcome(
+        outputs=tuple(
+            path
+            for symbol in plan.symbols
+            for market, dataset in DEFAULT_SERIES
+            for path in month_files(plan.root.raw(VENUE, market, symbol, dataset), plan.start, plan.end)
+        ),
+        summary=ingested.summary(),
+        warnings=(
+            *(f"could not be had: {line}" for line in ingested.missing),
+            *(str(defect) for defect in ingested.defects),
+            *ingested.notes,
+        ),
+    )
 
 
 STAGE = Stage(
