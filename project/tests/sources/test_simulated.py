@@ -22,7 +22,7 @@ from backtest.sources.simulated import (
     simulate_market,
 )
 from backtest.sources.simulated.calendar import halted_bars
-from backtest.sources.simulated.prices import _jump_returns
+from backtest.sources.simulated.prices import _jump_returns, log_prices
 from backtest.sources.simulated.volatility import Jumps
 
 START = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)
@@ -382,29 +382,16 @@ def test_jumps_have_an_expected_price_ratio_of_exactly_one() -> None:
         assert (1 - ratios.min()) > (ratios.max() - 1) or tilt < 1.2
 
 
-def test_the_expected_price_at_the_end_is_the_price_at_the_start() -> None:
-    # Eighty symbols at 400 % volatility without correlation: exp(−σ²/2) is missed by far without the compensation.
-    symbols = tuple(f"COIN{k}USDT" for k in range(80))
-    calm = {
-        "volatility_components": (),
-        "independent_log_volatility_sd": 0.0,
-        "correlation": 0.0,
-        "seasonality_strength": 0.0,
-    }
-    market = simulate_market(
-        settings(
-            symbols=symbols,
-            days=10,
-            annual_volatility=4.0,
-            regimes=(VolatilityRegime(0.0, 1.0),),
-            halts_per_year=0,
-            **calm,
-        )
-    )
-    ends = np.array([market.datasets["perp", symbol, "ohlcv_5m"]["close"][-1] / 20.0 for symbol in symbols])
-    error = ends.std() / np.sqrt(len(ends))
-    assert abs(ends.mean() - 1) < 3 * error
-    assert np.log(ends).mean() < -2 * error
+def test_the_expected_price_ratio_of_a_bar_is_one_at_any_volatility() -> None:
+    # At σ = 0.5 a bar an uncompensated log return would give exp(σ²/2) = 1.13.
+    n_bars = 100 * 288
+    shocks = np.random.default_rng(5).standard_normal((n_bars, 5))
+    none = np.zeros(0, dtype=np.int64)
+    no_jumps, never = Jumps(none, np.zeros(0), np.zeros(0), none), np.zeros(n_bars, dtype=np.bool_)
+    prices = log_prices(settings(days=100), "BTCUSDT", shocks, np.full(n_bars, 0.5), no_jumps, never)
+    ratios = np.exp(prices.returns)
+    assert ratios.mean() == pytest.approx(1.0, abs=4 * ratios.std() / np.sqrt(n_bars))
+    assert 4 * ratios.std() / np.sqrt(n_bars) < 0.02
 
 
 def test_drift_and_bounce_are_as_asked() -> None:
