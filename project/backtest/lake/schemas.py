@@ -61,4 +61,9 @@ RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
         "book_imbalance": pl.Float64(),
         "book_coverage": pl.Float64(),
     },
+    # Simulated markets only: log return added inside each bar of the full grid, the truth a search must find.
+    "planted_drift": {
+        "timestamp": UTC_MILLISECONDS,
+        "planted_drift": pl.Float64(),
+    },
 }
