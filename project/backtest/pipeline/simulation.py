@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VENUE: Final = "simulated"
 ENTRY_LAG_BARS: Final = 1
+BARS_PER_DAY: Final = 288
 
 
 def simulate_into_lake(
@@ -36,7 +37,8 @@ def simulate_into_lake(
     settings = SimulationSettings(symbols=symbols, start=start, days=days, seed=spec.simulation.seed)
     market = simulate_market(settings)
     edges = spec.simulation.planted_edges
-    planted = {symbol: _planted_drift(market, symbol, spec, edges) for symbol in symbols}
+    n_bars = days * BARS_PER_DAY
+    planted = {symbol: _planted_drift(market, symbol, spec, edges, n_bars) for symbol in symbols}
     market = plant_drift(market, {symbol: drift for symbol, (drift, _) in planted.items()})
     outputs = []
     for (market_name, symbol, dataset), frame in market.datasets.items():
@@ -57,33 +59,29 @@ def simulate_into_lake(
 
 
 def _planted_drift(
-    market: SimulatedMarket, symbol: str, spec: Spec, edges: tuple[PlantedEdge, ...]
+    market: SimulatedMarket, symbol: str, spec: Spec, edges: tuple[PlantedEdge, ...], n_bars: int
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], dict[str, int]]:
-    """Log return to add inside each raw perpetual bar of a symbol, and how often each edge was planted."""
-    raw = market.datasets["perp", symbol, "ohlcv_5m"]
-    drift = np.zeros(len(raw))
+    """Log return to add inside each bar of the simulated span, and how often each edge was planted."""
+    drift = np.zeros(n_bars)
     if not edges:
         return drift, {}
-    grid, directions = _occurrences(market, symbol, spec, edges)
-    row_of_bar = np.searchsorted(raw["timestamp"].to_numpy(), grid.to_numpy())
-    is_bar = np.isin(grid.to_numpy(), raw["timestamp"].to_numpy())
+    first_bar, directions = _occurrences(market, symbol, spec, edges)
     counts = {}
     for edge, direction in zip(edges, directions, strict=True):
         bars = horizon_bars(edge.horizon)
         per_bar = np.log1p(edge.sign * edge.bps * 1e-4) / bars
         at = np.flatnonzero(direction)
         for offset in range(ENTRY_LAG_BARS, ENTRY_LAG_BARS + bars):
-            inside = at[at + offset < len(grid)]
-            inside = inside[is_bar[inside + offset]]
-            np.add.at(drift, row_of_bar[inside + offset], per_bar * direction[inside])
+            inside = at[first_bar + at + offset < n_bars]
+            np.add.at(drift, first_bar + inside + offset, per_bar * direction[inside])
         counts[f"{edge.event_type}.{edge.state_id}"] = len(at)
     return drift, counts
 
 
 def _occurrences(
     market: SimulatedMarket, symbol: str, spec: Spec, edges: tuple[PlantedEdge, ...]
-) -> tuple[pl.Series, list[np.ndarray[Any, np.dtype[np.float64]]]]:
-    """The 5-minute grid, and for each edge the direction of its event at each bar (0 where it does not occur)."""
+) -> tuple[int, list[np.ndarray[Any, np.dtype[np.float64]]]]:
+    """Bars of the span before the first one there is, and each edge's direction at each bar from that one on (0: none)."""
     import polars as pl
 
     from backtest.cleaning.bars import clean_bars
@@ -116,4 +114,5 @@ def _occurrences(
         if edge.state_id != ALL_STATES:
             direction[~states[edge.state_id].fill_null(value=False).to_numpy()] = 0.0
         directions.append(direction)
-    return stamps, directions
+    start = market.settings.start
+    return (stamps[0] - start) // dt.timedelta(minutes=5), directions
