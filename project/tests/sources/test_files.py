@@ -160,14 +160,14 @@ def test_a_file_of_one_minute_bars_is_not_taken_for_five(tmp_path: Path, make: S
 def test_bars_are_not_taken_for_funding(tmp_path: Path, make: SimpleNamespace) -> None:
     path = tmp_path / "a.csv"
     path.write_text(make.klines(make.millis(2023, 8, 1), 20))
-    with pytest.raises(DataError, match="no timestamp and no funding_rate for funding"):
+    with pytest.raises(DataError, match="it has no funding_rate for funding"):
         read_file(path, "perp", "funding")
 
 
 def test_an_archive_file_of_another_symbol_is_refused(tmp_path: Path, make: SimpleNamespace) -> None:
     path = tmp_path / "AAAUSDT-5m-2023-08.csv"
     path.write_text(make.klines(make.millis(2023, 8, 1), 5))
-    with pytest.raises(DataError, match="by its name it holds AAAUSDT, not BBBUSDT. Use --symbol AAAUSDT"):
+    with pytest.raises(DataError, match=r"by its name it holds AAAUSDT, not BBBUSDT\. Use --symbol AAAUSDT"):
         read_file(path, "perp", "ohlcv_5m", "BBBUSDT")
 
 
