@@ -336,7 +336,8 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     tested, passed = int(candidates["gate_eligible"].sum()), int(candidates["gate_phase2_final"].sum())
     print(f"\n{len(candidates):,} hypotheses, {tested:,} with enough events, {passed:,} passed every gate.")
     if passed:
-        _show(candidate_table(best_candidates(candidates, 20), "Best candidates"))
+        title = "Best candidates, one line for all states and symbols of an event, verb and horizon"
+        _show(candidate_table(best_candidates(candidates, 20), title))
     else:
         print("No candidate passed: with these data, costs and error rates there is no edge to report.")
     if passed < 10 and tested:
@@ -349,8 +350,8 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
 def _show(table: object) -> None:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(table)
+    # A pipe has no width of its own; a table cut to 80 columns would lose figures.
+    Console(width=None if sys.stdout.isatty() else 190, highlight=False).print(table)
 
 
 def _say_next(text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from backtest.cleaning.quality import QUALITY_SCHEMA, quality_table
-from backtest.errors import DataError, MisuseError, did_you_mean, listed, listed
+from backtest.errors import DataError, MisuseError, did_you_mean, listed
 from backtest.lake.files import content_hash
 from backtest.lake.paths import DataRoot, Market, checked_symbol
 from backtest.lake.raw import have_days, import_name, read_raw, write_raw, write_raw_quality

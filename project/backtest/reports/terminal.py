@@ -21,9 +21,19 @@ MARGIN_TEXTS: Final[dict[str, str]] = {
 
 
 def best_candidates(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """Candidates that passed every gate, the highest expectancy after cost first."""
-    passed = candidates.filter("gate_phase2_final")
-    return passed.sort("after_cost_expectancy", "candidate_id", descending=[True, False]).head(rows)
+    """The best candidate of each event, verb and horizon that passed every gate, and ``n_others`` of them that did too.
+
+    States and symbols of one lucky event overlap, so one line stands for all of them. The smallest p-value is the best:
+    it is the widest of several that overlap rather than the luckiest. Highest expectancy after cost first.
+    """
+    import polars as pl
+
+    passed = candidates.filter("gate_phase2_final").sort("p_value", "candidate_id")
+    kind = ("event_type", "template_verb", "horizon")
+    best = passed.with_columns((pl.len().over(kind) - 1).alias("n_others")).unique(
+        kind, keep="first", maintain_order=True
+    )
+    return best.sort("after_cost_expectancy", "candidate_id", descending=[True, False]).head(rows)
 
 
 def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
@@ -59,17 +69,17 @@ def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
 
 def candidate_table(rows: pl.DataFrame, title: str) -> Table:
     """Candidates or nearest misses as a table; figures in bps per trade."""
-    from rich.table import Table
-
     misses = "failed_gate" in rows.columns
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    table = _table(title)
     for name in ("event", "verb", "horizon", "state", "symbol"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("horizon", "symbol"))
+        table.add_column(name, no_wrap=True)
     for name in ("n", "mean bps", "cost bps", "after cost", "t", "q", "confirm q"):
         table.add_column(name, justify="right", no_wrap=True)
     if misses:
         table.add_column("first gate failed", overflow="fold")
         table.add_column("missed by", overflow="fold")
+    else:
+        table.add_column("also passed", justify="right")
     for row in rows.iter_rows(named=True):
         cells = [row["event_type"], row["template_verb"], row["horizon"], row["state_id"], row["symbol"]]
         cells += [f"{row['n_events']:,}"]
@@ -77,7 +87,9 @@ def candidate_table(rows: pl.DataFrame, title: str) -> Table:
         cells += [_number(row["t_stat"], "{:.1f}"), _number(row["q_value"], "{:.3g}")]
         cells += [_number(row["confirmation_q"], "{:.3g}")]
         if misses:
-            cells += [row["failed_gate"], row["missed_by"]]
+            cells += [row["failed_gate"].replace("_", " "), row["missed_by"]]
+        else:
+            cells += [f"+{row['n_others']}" if row["n_others"] else ""]
         table.add_row(*cells)
     return table
 
@@ -85,7 +97,6 @@ def candidate_table(rows: pl.DataFrame, title: str) -> Table:
 def quality_table(quality: pl.DataFrame) -> Table:
     """Cleaned bars per symbol and market over all months, and the months with something to say."""
     import polars as pl
-    from rich.table import Table
 
     counts = (
         "bars",
@@ -97,7 +108,7 @@ def quality_table(quality: pl.DataFrame) -> Table:
         "out_of_range",
         "zero_volume",
     )
-    table = Table(title="Quality of the cleaned bars", title_justify="left", header_style="bold", pad_edge=False)
+    table = _table("Quality of the cleaned bars")
     for name in ("symbol", "market", "months"):
         table.add_column(name, no_wrap=True)
     for name in counts:
@@ -118,9 +129,7 @@ def quality_table(quality: pl.DataFrame) -> Table:
 
 def event_table(quality: pl.DataFrame) -> Table:
     """Event types with how often they occur and whether they are tested."""
-    from rich.table import Table
-
-    table = Table(title="Events", title_justify="left", header_style="bold", pad_edge=False)
+    table = _table("Events")
     table.add_column("event")
     for name in ("occurrences", "per 10,000 bars"):
         table.add_column(name, justify="right")
@@ -130,6 +139,15 @@ def event_table(quality: pl.DataFrame) -> Table:
             row["event_type"], f"{row['n_events']:,}", _number(row["per_10000_bars"], "{:.1f}"), row["verdict"]
         )
     return table
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
 
 
 def _bps(fraction: float | None) -> str:

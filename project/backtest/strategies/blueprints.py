@@ -85,7 +85,9 @@ def compile_blueprints(
             (trial.policy.policy_id, trial.horizon): trial.policy for trial in event_trials(spec, row["event_type"])
         }
         policy = policies[row["policy"], row["horizon"]]
-        evidence: dict[str, Any] = {name: row[name] for name in Blueprint.model_fields if name in row}
+        evidence: dict[str, Any] = {
+            name: row[name] for name in Blueprint.model_fields if name in row and name != "policy"
+        }
         blueprints.append(
             Blueprint(
                 **evidence,

@@ -51,7 +51,14 @@ def _binance(plan: Plan) -> Outcome:
     import datetime as dt
 
     from backtest.lake.months import month_files
-    from backtest.pipeline.ingestion import DEFAULT_SERIES, VENUE, Addresses, ingest_binance, missing_text, plain_progress
+    from backtest.pipeline.ingestion import (
+        DEFAULT_SERIES,
+        VENUE,
+        Addresses,
+        ingest_binance,
+        missing_text,
+        plain_progress,
+    )
 
     if plan.start is None or plan.end is None:
         raise MisuseError("fetching data needs START and END.")
