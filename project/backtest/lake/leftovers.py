@@ -24,10 +24,13 @@ def remove_of_processes(folder: Path, pids: Collection[int]) -> list[Path]:
 
 
 def remove_of_run(root: DataRoot, run_id: str) -> list[Path]:
-    """Remove every temporary file in the folders of a run nobody works on; returns what was removed."""
+    """Remove the temporary files of dead processes in a run's folders; returns what was removed.
+
+    For whoever holds the run's lock: no other host writes there then.
+    """
     folders = [root.run(run_id), root.run_lake(run_id), root.events(run_id).parent]
     folders.extend(sorted((root.path / "reports").glob(f"*/{run_id}")))
-    return _remove(path for folder in folders for path, _ in _temporary_files(folder))
+    return _remove(path for folder in folders for path, pid in _temporary_files(folder) if not _is_alive(pid))
 
 
 def remove_of_dead(folder: Path, now: datetime) -> list[Path]:

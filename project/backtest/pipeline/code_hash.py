@@ -28,14 +28,21 @@ class CodeHashes:
         self._package = package
         self._folder = folder or Path(backtest.__file__).parent
         self._direct: dict[str, tuple[str, frozenset[str]]] = {}
+        self._reached: dict[frozenset[str], dict[str, str]] = {}
 
     def of(self, modules: Iterable[str]) -> dict[str, str]:
         """Hash by name for `modules` and everything they reach: modules, packages, data files beside them.
 
         A data file of a package (a template, a schema) is named by its path.
         """
+        start = frozenset(modules)
+        if start not in self._reached:
+            self._reached[start] = self._reach(start)
+        return dict(self._reached[start])
+
+    def _reach(self, modules: frozenset[str]) -> dict[str, str]:
         hashes: dict[str, str] = {}
-        waiting = sorted(set(modules))
+        waiting = sorted(modules)
         while waiting:
             module = waiting.pop()
             if module in hashes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import queue
 import signal
@@ -172,7 +173,9 @@ class ProcessWorkers(Workers):
 
     def _attend(self) -> None:
         """Life of one worker, seen from this process: start it, pass it tasks, replace it where it dies."""
-        # Inherited by the worker: Ctrl-C reaches the whole process group, but it is this process that answers it.
+        # Ctrl-C reaches the whole process group, but it is this process that answers it: a worker is born with the
+        # signal blocked. The tracker is started first, since its start ends with the signal unblocked.
+        multiprocessing.resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         worker = self._start()
         while (task := self._tasks.get()) is not None:

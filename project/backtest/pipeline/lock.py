@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from backtest.errors import DataError, RunError
 from backtest.lake.paths import DataRoot
 
 LOCK_FILE: Final = ".lock"
+# Far longer than run_is_held() keeps a lock to see whether it is free.
+PROBE_SECONDS: Final = 0.05
 
 
 @contextlib.contextmanager
@@ -57,7 +60,7 @@ def holding(
     """
     descriptor = _open(path)
     try:
-        if not _try_lock(descriptor):
+        if not _try_lock(descriptor) and not _try_lock(descriptor, after_seconds=PROBE_SECONDS):
             when_held(_entry(descriptor) or {})
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         left_by = _entry(descriptor)
@@ -81,7 +84,8 @@ def _open(path: Path) -> int:
         ) from fault
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, after_seconds: float = 0.0) -> bool:
+    time.sleep(after_seconds)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -7,16 +7,14 @@ import os
 import platform
 import re
 import shlex
-import signal
 import socket
 import sys
-import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, as_completed
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 from backtest.errors import BacktestError, DataError, RunError, listed
@@ -28,6 +26,7 @@ from backtest.pipeline.code_hash import CodeHashes
 from backtest.pipeline.display import Display
 from backtest.pipeline.executors import ExecutorFactory, ProcessWorkers, WorkerDied, Workers, available_cores
 from backtest.pipeline.graph import ordered
+from backtest.pipeline.interruption import interruptible
 from backtest.pipeline.lock import holding, holding_run
 from backtest.pipeline.manifests import (
     DONE,
@@ -111,21 +110,27 @@ def run_stages(
     n_workers = workers if workers is not None else available_cores()
     with (
         holding_run(plan.root, plan.run_id, now=now(), command=command) as left_by,
-        _interruptible() as signals,
-        contextlib.ExitStack() as closing,
+        interruptible() as signals,
     ):
-        executor = executor_factory(n_workers)
-        closing.callback(executor.shutdown, cancel_futures=True)
-        run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
+        executor: Workers | None = None
+        run: _Run | None = None
         try:
+            executor = executor_factory(n_workers)
+            run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
             run.go()
         except BaseException as fault:
             with signals.held_back():
-                executor.kill()
-                remove_of_processes(plan.root.path, executor.pids | {os.getpid()})
-                run.abandon(fault)
+                if executor is not None:
+                    executor.kill()
+                    remove_of_processes(plan.root.path, executor.pids | {os.getpid()})
+                if run is not None:
+                    run.abandon(fault)
             if not isinstance(fault, KeyboardInterrupt):
                 raise
+            if run is None or executor is None:
+                raise SystemExit(INTERRUPTED_EXIT_CODE) from None
+        with signals.held_back():
+            executor.shutdown(cancel_futures=True)
         return run.report()
 
 
@@ -174,6 +179,8 @@ class _Run:
         self._code = CodeHashes()
         self._versions = package_versions(RESULT_LIBRARIES)
         self._reports: list[InstanceReport] = []
+        self._noted: list[InstanceReport] = []
+        self._instances_of_stage: list[str] = []
         self._running: dict[Future[Result], _Prepared] = {}
         self._made_before: dict[str, tuple[str, ...]] = {}
         self._missing: dict[str, str] = {}
@@ -199,7 +206,7 @@ class _Run:
         """Leave a manifest that says the run was broken off."""
         is_interrupt = isinstance(fault, KeyboardInterrupt)
         for future, prepared in self._running.items():
-            if future.cancelled():
+            if future.cancelled() or prepared.instance in {report.instance for report in self._noted}:
                 continue
             with contextlib.suppress(DataError):
                 if future.done() and future.exception() is None:
@@ -207,6 +214,7 @@ class _Run:
                 else:
                     text = "interrupted" if is_interrupt else f"broken off: {fault}"
                     self._note(self._report(prepared, "interrupted", error=text), record=None)
+        self._conclude(self._instances_of_stage)
         if not is_interrupt and self._failure is None:
             self._failure = (self._current, f"{type(fault).__name__}: {fault}")
         # The fault itself may be a full disk; it is what the operator must hear of.
@@ -240,10 +248,12 @@ class _Run:
             prepared = _Prepared(stage, "", began, "its parts could not be listed")
             self._manifest.plan_stage(stage.name, [stage.name])
             self._display.stage_started(stage.name, stage.title, 0)
-            self._settle(prepared, _refusal(fault))
+            self._settle(prepared, self._refusal(prepared, fault))
+            self._conclude([stage.name])
             self._give_up(stage)
             return
-        self._manifest.plan_stage(stage.name, [stage.instance(partition) for partition in partitions])
+        self._instances_of_stage = [stage.instance(partition) for partition in partitions]
+        self._manifest.plan_stage(stage.name, self._instances_of_stage)
         self._display.stage_started(stage.name, stage.title, len(partitions))
         if not partitions:
             self._warn(f"{stage.name} had nothing to do")
@@ -253,6 +263,7 @@ class _Run:
                 for partition in partitions:
                     locks.enter_context(self._holding_shared(stage.instance(partition)))
             reports = self._instances(stage, partitions)
+            self._conclude(self._instances_of_stage)
             self._remove_superseded(stage, reports)
         if not all(report.is_done for report in reports):
             self._give_up(stage)
@@ -274,7 +285,7 @@ class _Run:
             try:
                 self._prepare(prepared)
             except Exception as fault:  # noqa: BLE001 - e.g. missing inputs; fails this instance alone
-                reports[partition] = self._settle(prepared, _refusal(fault))
+                reports[partition] = self._settle(prepared, self._refusal(prepared, fault))
                 continue
             if self._cache and not prepared.reason:
                 reports[partition] = self._reuse(prepared)
@@ -282,11 +293,18 @@ class _Run:
             prepared.reason = prepared.reason or "the stage cache is off"
             task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance))
             self._running[self._executor.submit(execute, task)] = prepared
-        for future in as_completed(list(self._running)):
+            self._collect(reports)
+        while self._running:
+            wait(self._running, return_when=FIRST_COMPLETED)
+            self._collect(reports)
+        return [reports[partition] for partition in partitions]
+
+    def _collect(self, reports: dict[str, InstanceReport]) -> None:
+        """Settle what has ended, in the order it was begun."""
+        for future in [future for future in self._running if future.done()]:
             prepared = self._running[future]
             reports[prepared.partition] = self._settle(prepared, self._result(future, prepared))
-            del self._running[future]
-        return [reports[partition] for partition in partitions]
+            del self._running[future]  # last, so that an interrupted settling is done again
 
     def _prepare(self, prepared: _Prepared) -> None:
         """Find the key of an instance and why it has to run: an empty reason where it has not."""
@@ -326,6 +344,16 @@ class _Run:
             if actual != digest:
                 changes.append(f"output {'missing' if actual is None else 'changed'}: {name}")
         return [*changes[:3], f"{len(changes) - 3} more outputs"] if len(changes) > 4 else changes
+
+    def _refusal(self, prepared: _Prepared, fault: Exception) -> Result:
+        """The result of an instance that could not even start; its log tells why."""
+        if isinstance(fault, BacktestError):
+            error, trace = str(fault), None
+        else:
+            error = f"this is a fault of the program: {type(fault).__name__}: {fault}"
+            trace = "".join(traceback.format_exception(fault))
+        write_text(self._log(prepared.instance), trace or f"error: {error}\n")
+        return Result(seconds=0.0, error=error, traceback=trace)
 
     def _result(self, future: Future[Result], prepared: _Prepared) -> Result:
         """What came of a task, whatever became of its worker."""
@@ -394,21 +422,29 @@ class _Run:
         write_json(own, manifest)
         if record is not None and record != own:
             write_json(record, manifest)
-        self._reports.append(report)
+        self._noted.append(report)
         self._manifest.enter(report.instance, report.entry())
         for text in report.warnings:
-            self._warn(f"{report.instance}: {text}")
-        facts = report.summary.get("facts")
-        if isinstance(facts, Mapping):
-            self._manifest.update_facts(facts)
+            self._display.warning(f"{report.instance}: {text}")
         self._display.instance_finished(report.instance, report.status, report.duration_seconds, report.reason)
         if report.status == "failed":
             error = report.error or "failed without a reason"
-            self._failure = self._failure or (report.instance, error)
             log = self._log(report.instance)
             self._display.instance_failed(
                 report.instance, error, log, tail(log, LOG_TAIL_LINES), f"BACKTEST_STAGE_CACHE=1 {self._command}"
             )
+
+    def _conclude(self, instances: Sequence[str]) -> None:
+        """Take what the instances of a stage told into the run, in their order, whichever ended first."""
+        for report in sorted(self._noted, key=lambda report: instances.index(report.instance)):
+            self._reports.append(report)
+            self._manifest.warnings.extend(f"{report.instance}: {text}" for text in report.warnings)
+            facts = report.summary.get("facts")
+            if isinstance(facts, Mapping):
+                self._manifest.update_facts(facts)
+            if report.status == "failed" and self._failure is None:
+                self._failure = (report.instance, report.error or "failed without a reason")
+        self._noted = []
 
     def _report(self, prepared: _Prepared, status: Any, seconds: float | None = None, **fields: Any) -> InstanceReport:
         finished_at = self._now()
@@ -458,11 +494,11 @@ class _Run:
     def _holding_shared(self, instance: str) -> Iterator[None]:
         """Keep other runs from writing the same files of the lake; wait for one that does."""
 
-        def wait(holder: Mapping[str, Any]) -> None:
+        def announce(holder: Mapping[str, Any]) -> None:
             self._warn(f"waiting for process {holder.get('pid')} on {holder.get('host')}, which is at {instance} too")
 
         path = self._plan.root.stage_records() / f"{instance}.lock"
-        with holding(path, now=self._now(), command=self._command, when_held=wait):
+        with holding(path, now=self._now(), command=self._command, when_held=announce):
             yield
 
     # -- the run --------------------------------------------------------------------------------------
@@ -504,51 +540,3 @@ class _Run:
         finally:
             seconds = (self._now() - self._started_at).total_seconds()
             self._display.run_finished(status, seconds, self._plan.root.run_manifest(self._plan.run_id))
-
-
-def _refusal(fault: Exception) -> Result:
-    """An instance that could not even start."""
-    if isinstance(fault, BacktestError):
-        return Result(seconds=0.0, error=str(fault))
-    return Result(seconds=0.0, error=f"this is a fault of the program: {type(fault).__name__}: {fault}")
-
-
-class _Signals:
-    """Signals that end a run, answered in the main thread."""
-
-    ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
-        """No further Ctrl-C while the run is being closed."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in self.ENDING}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[_Signals]:
-    """SIGTERM and SIGHUP interrupt like Ctrl-C, unless they were being ignored (nohup)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield _Signals()
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {
-        number: signal.signal(number, interrupt)
-        for number in _Signals.ENDING
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield _Signals()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import sys
 import threading
 import time
@@ -92,6 +93,7 @@ def _checked(outcome: object, task: Task) -> dict[Path, str]:
 
 def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     """Main function of a worker process: answer calls until the other end closes or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # answered by the run's process
     os.environ.update(environment)
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,0 +1,218 @@
+"""Which changes make a stage run again, one by one, and that leaving it out changes no byte."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import toy_stages
+from toy_lake import ToyLake, make_toy_lake
+
+from backtest.lake.files import read_json, write_json
+from backtest.pipeline import runner
+from backtest.pipeline.cache import FileHashes, Key, canonical_hash
+from backtest.pipeline.executors import ProcessWorkers, SerialWorkers
+
+ALL = ["clean__AAA", "clean__BBB", "clean__CCC", "report", "total"]
+
+
+def _ran(report) -> list[str]:
+    return sorted(entry.instance for entry in report.instances if entry.status == "finished")
+
+
+def _reason(lake: ToyLake, instance: str) -> str:
+    return lake.manifest(instance)["reason"]
+
+
+@pytest.fixture
+def ran(lake: ToyLake) -> ToyLake:
+    assert _ran(lake.run(cache=True)) == ALL
+    assert {_reason(lake, name) for name in ALL} == {"no earlier result"}
+    return lake
+
+
+def test_nothing_runs_again_where_nothing_changed(ran: ToyLake):
+    results = ran.results()
+    again = ran.run(cache=True)
+    assert _ran(again) == []
+    assert {entry.status for entry in again.instances} == {"cached"}
+    assert [ran.n_calls(name) for name in ALL] == [1] * 5
+    assert ran.results() == results
+    assert _ran(ran.run(cache=True)) == []  # a record of a cached instance is as good as the first one
+
+
+def test_without_the_cache_everything_runs_and_says_so(ran: ToyLake):
+    assert _ran(ran.run()) == ALL
+    assert _reason(ran, "total") == "the stage cache is off"
+
+
+def test_a_changed_input_is_named_and_its_effect_goes_as_far_as_its_content(ran: ToyLake):
+    write_json(ran.root.lake / "raw" / "BBB.json", [5, 6])
+    assert _ran(ran.run(cache=True)) == ["clean__BBB", "report", "total"]
+    assert _reason(ran, "clean__BBB") == "input changed: lake/raw/BBB.json"
+    assert _reason(ran, "total") == "input changed: lake/cleaned/BBB.json"
+
+
+def test_the_effect_of_a_change_ends_where_the_content_is_the_same(ran: ToyLake):
+    write_json(ran.root.lake / "raw" / "BBB.json", [3, 2])  # another order, the same sum
+    assert _ran(ran.run(cache=True)) == ["clean__BBB", "total"]
+
+
+def test_a_touched_file_with_the_same_content_is_no_change(ran: ToyLake):
+    os.utime(ran.root.lake / "raw" / "BBB.json", (1, 1))
+    assert _ran(ran.run(cache=True)) == []
+
+
+def test_a_removed_input_is_a_change(ran: ToyLake):
+    (ran.root.lake / "raw" / "BBB.json").unlink()
+    report = ran.run(cache=True)
+    assert report.failed_stage == "clean__BBB"
+    assert _reason(ran, "clean__BBB") == "input changed: lake/raw/BBB.json"
+
+
+def test_a_changed_parameter_is_named_with_both_values(ran: ToyLake):
+    assert _ran(ran.run(cache=True, parameters={"scale": 3})) == ALL
+    assert _reason(ran, "clean__AAA") == "parameters changed: scale 2 → 3"
+
+
+def test_a_parameter_the_stage_does_not_use_is_no_change(ran: ToyLake):
+    assert _ran(ran.run(cache=True, parameters={"unused": 3})) == []
+
+
+def test_a_changed_spec_is_a_change_only_for_stages_that_use_it(ran: ToyLake):
+    (ran.plan.spec_root / "other.yaml").write_text("a: 1")
+    assert _ran(ran.run(cache=True)) == ["report", "total"]  # these two use the whole spec
+    assert _reason(ran, "total") == "spec changed"
+    (ran.plan.spec_root / "gates.yaml").write_text("gates: 2")
+    assert _ran(ran.run(cache=True)) == ALL
+
+
+def test_a_changed_library_is_a_change(ran: ToyLake, monkeypatch: pytest.MonkeyPatch):
+    versions = runner.package_versions
+    monkeypatch.setattr(runner, "package_versions", lambda names: {**versions(names), "polars": "0.1"})
+    assert _ran(ran.run(cache=True)) == ALL
+    assert _reason(ran, "total").startswith('library changed: polars "')
+    assert _reason(ran, "total").endswith('→ "0.1"')
+
+
+def test_changed_code_is_named_by_its_module(lake: ToyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = Path(toy_stages.__file__).read_text(encoding="utf-8")
+    module = tmp_path / "edited_stages.py"
+    module.write_text(source, encoding="utf-8")
+    stages = importlib.import_module("edited_stages").STAGES
+    assert _ran(lake.run(stages, cache=True)) == ALL
+    assert _ran(lake.run(stages, cache=True)) == []
+    module.write_text(source + "\n# edited\n", encoding="utf-8")
+    assert _ran(lake.run(stages, cache=True)) == ALL
+    assert _reason(lake, "total") == "code changed: edited_stages"
+    del sys.modules["edited_stages"]
+
+
+def test_a_changed_output_is_made_again_even_where_size_and_time_are_as_before(ran: ToyLake):
+    path = ran.root.lake / "cleaned" / "BBB.json"
+    before, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(before.replace(b"4", b"5"))
+    os.utime(path, ns=times)
+    assert _ran(ran.run(cache=True)) == ["clean__BBB"]
+    assert _reason(ran, "clean__BBB") == "output changed: lake/cleaned/BBB.json"
+    assert path.read_bytes() == before
+
+
+def test_a_missing_output_is_made_again(ran: ToyLake):
+    toy_stages.total_file(ran.plan).unlink()
+    assert _ran(ran.run(cache=True)) == ["total"]
+    assert _reason(ran, "total") == "output missing: lake/runs/toy/totals.json"
+
+
+def test_a_damaged_record_is_no_record(ran: ToyLake):
+    (ran.root.run("toy") / "total.json").write_text('{"half')
+    assert _ran(ran.run(cache=True)) == ["total"]
+
+
+def test_a_failed_attempt_is_no_result(ran: ToyLake):
+    ran.run(cache=False, parameters={"total_does": "raise a data error"})
+    assert _ran(ran.run(cache=True)) == ["total"]
+    assert _reason(ran, "total") == "the earlier attempt was failed"
+
+
+def test_another_run_takes_shared_results_and_makes_its_own(ran: ToyLake):
+    assert _ran(ran.run(cache=True, run_id="other")) == ["report", "total"]
+    manifest = ran.manifest("clean__AAA", "other")
+    assert (manifest["status"], manifest["computed"]["run_id"]) == ("cached", "toy")
+    log = (ran.root.run("other") / "clean__AAA.log").read_text()
+    assert log == "not run: unchanged since toy made its outputs\n"
+
+
+def test_a_symbol_added_runs_only_what_is_new(lake: ToyLake):
+    lake.run(cache=True, symbols=("AAA", "BBB"))
+    assert _ran(lake.run(cache=True)) == ["clean__CCC", "report", "total"]
+
+
+def test_a_result_left_out_is_byte_for_byte_that_of_a_recompute(tmp_path: Path):
+    cached, computed = make_toy_lake(tmp_path / "cached"), make_toy_lake(tmp_path / "computed")
+    cached.run(cache=True)
+    for lake in (cached, computed):
+        write_json(lake.root.lake / "raw" / "AAA.json", [7])
+    assert "cached" in {entry.status for entry in cached.run(cache=True).instances}
+    computed.run()
+    assert cached.results() == computed.results()
+
+
+def test_one_worker_two_workers_and_none_give_the_same_bytes(tmp_path: Path):
+    results = []
+    for name, factory, workers in (
+        ("serial", SerialWorkers, 1),
+        ("one", ProcessWorkers, 1),
+        ("two", ProcessWorkers, 2),
+    ):
+        lake = make_toy_lake(tmp_path / name)
+        assert lake.run(executor_factory=factory, workers=workers).status == "finished"
+        keys = [lake.manifest(instance)["cache_key"] for instance in ALL]
+        results.append((lake.results(), keys))
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_data_root_that_was_moved_keeps_its_results(ran: ToyLake, tmp_path: Path):
+    moved = tmp_path / "moved"
+    ran.root.path.rename(moved)
+    from dataclasses import replace
+
+    from backtest.lake.paths import DataRoot
+
+    lake = ToyLake(replace(ran.plan, root=DataRoot(moved), spec_root=moved / "spec"))
+    assert _ran(lake.run(cache=True)) == []
+
+
+def test_the_key_does_not_hang_on_the_order_of_names():
+    one = Key("a", "", {"x": 1, "y": [1, 2]}, "s", {"m": "1", "n": "2"}, {"f": "1", "g": None}, {})
+    two = Key("a", "", {"y": (1, 2), "x": 1}, "s", {"n": "2", "m": "1"}, {"g": None, "f": "1"}, {})
+    assert one.digest == two.digest
+    assert canonical_hash({"x": 1}) != canonical_hash({"x": "1"})
+
+
+def test_each_file_is_read_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from backtest.pipeline import cache
+
+    read = []
+    content_hash = cache.content_hash
+    monkeypatch.setattr(cache, "content_hash", lambda path: read.append(path) or content_hash(path))
+    path = tmp_path / "a"
+    path.write_text("1")
+    hashes = FileHashes()
+    assert hashes.of([path]) == hashes.of([path, path]) == {path: content_hash(path)}
+    assert read == [path]
+    assert hashes.of([tmp_path / "absent"]) == {tmp_path / "absent": None}
+
+
+def test_stale_files_of_a_run_are_removed_when_no_longer_made(lake: ToyLake):
+    import toy_parts
+
+    lake.run([toy_parts.PARTS], parameters={"n": 3})
+    lake.run([toy_parts.PARTS], parameters={"n": 1})
+    assert [path.name for path in sorted(lake.root.run_lake("toy").iterdir())] == ["part0.json"]
+    assert "parts no longer makes lake/runs/toy/part1.json" in lake.manifest()["warnings"][0]
+    assert read_json(lake.root.run_lake("toy") / "part0.json") == 0

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backtest.pipeline.code_hash import CodeHashes
+
+SOURCES = {
+    "__init__.py": "",
+    "stage.py": """
+from typing import TYPE_CHECKING
+from .numeric import mean
+if TYPE_CHECKING:
+    import backed.only_for_types
+def run():
+    import numpy, backed.late
+    from backed.numeric.deep import inner as x
+""",
+    "late.py": "from . import sibling",
+    "sibling.py": "",
+    "only_for_types.py": "",
+    "unrelated.py": "",
+    "numeric/__init__.py": "",
+    "numeric/mean.py": "",
+    "numeric/deep/__init__.py": "from ..median import median",
+    "numeric/deep/inner.py": "",
+    "numeric/median.py": "",
+    "numeric/unused.py": "",
+    "numeric/table.csv": "1,2",
+    "numeric/data/more.txt": "",
+    "registry/__init__.py": "",
+    "registry/find.py": "import pkgutil\nfor module in pkgutil.iter_modules(): pass",
+    "registry/member.py": "import backed.unrelated",
+}
+REACHED = {
+    *("backed", "backed.stage", "backed.late", "backed.sibling", "backed.numeric", "backed.numeric.mean"),
+    *("backed.numeric.deep", "backed.numeric.deep.inner", "backed.numeric.median"),
+    *("backed/numeric/table.csv", "backed/numeric/data/more.txt"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, source in SOURCES.items():
+        path = tmp_path / "backed" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    return tmp_path / "backed"
+
+
+def _hashes(folder: Path, module: str = "backed.stage") -> dict[str, str]:
+    return CodeHashes("backed", folder).of([module])
+
+
+def test_imports_are_followed_through_functions_packages_and_relative_names(folder: Path):
+    assert set(_hashes(folder)) == REACHED
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_change_counts_exactly_where_the_file_is_reached(folder: Path, name: str):
+    before = _hashes(folder)
+    with (folder / name).open("a") as file:
+        file.write("\n# changed")
+    after = _hashes(folder)
+    dotted = "backed." + name.removesuffix(".py").replace("/", ".")
+    changed = {key for key in after if after[key] != before.get(key)}
+    assert changed == ({dotted.removesuffix(".__init__"), f"backed/{name}"} & REACHED)
+
+
+def test_a_module_that_imports_by_computed_names_reaches_its_whole_package(folder: Path):
+    reached = set(_hashes(folder, "backed.registry.find"))
+    assert {"backed.registry.member", "backed.unrelated"} <= reached
+    assert "backed.late" not in reached
+
+
+def test_import_cycles_end(folder: Path):
+    (folder / "sibling.py").write_text("import backed.late")
+    assert {"backed.late", "backed.sibling"} <= set(_hashes(folder))
+
+
+def test_a_module_outside_the_package_is_hashed_with_what_it_imports_from_it():
+    reached = CodeHashes().of(["toy_stages"])
+    assert {"toy_stages", "backtest.lake.files", "backtest.errors", "backtest.pipeline.stage"} <= set(reached)
+    assert not [name for name in reached if name.startswith(("os", "ctypes"))]
+
+
+def test_a_module_without_source_is_told():
+    with pytest.raises(LookupError, match="no_such_module has no source file"):
+        CodeHashes().of(["no_such_module"])
