@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -286,9 +287,21 @@ def _require_strategies(strategies: str | None) -> None:
 def _executed(request: Request, stages: tuple[str, ...]) -> RunReport:
     from backtest.pipeline.runs import execute
 
-    report = execute(request, stages, now=dt.datetime.now(dt.UTC))
+    report = execute(request, stages, now=dt.datetime.now(dt.UTC), command=_again())
     report.raise_for_failure()
     return report
+
+
+def _again() -> str:
+    """The command as it was called, for the hint on how to continue; a run's name is added where it was made up."""
+    target = sys.argv[1] if len(sys.argv) > 1 else ""
+    if "MAKELEVEL" not in os.environ:
+        return shlex.join(["backtest", *sys.argv[1:]])
+    given = (
+        (name, os.environ.get(f"BACKTEST_{name}"))
+        for name in ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE")
+    )
+    return shlex.join(["make", target, *(f"{name}={value}" for name, value in given if value)])
 
 
 def _discover(request: Request, stages: tuple[str, ...], event_type: str | None = None) -> None:
@@ -315,7 +328,9 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
     from backtest.reports.terminal import quality_table
 
     paths = [
-        root.cleaned_quality(instance.summary["market"], str(instance.summary["symbol"]))
+        root.cleaned_quality(
+            "spot" if instance.summary["market"] == "spot" else "perp", str(instance.summary["symbol"])
+        )
         for instance in report.instances
         if instance.stage.name == "clean"
     ]

@@ -121,7 +121,7 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
         key // span,
         key % span,
         np.bincount(group, weights=rows["n"].to_numpy(), minlength=len(key)).astype(np.int64),
-        {name: np.bincount(group, weights=rows[name].to_numpy(), minlength=len(key)) for name in SUM_COLUMNS},
+        {name: segment_sums(rows[name].to_numpy(), group, len(key)) for name in SUM_COLUMNS},
     )
 
 
@@ -254,8 +254,7 @@ def _largest_per_owner(values: NDArray[np.generic], owner: Integers, owners: int
 
 
 def _tree(p: Floats, register: pl.DataFrame, chosen: Integers, spec: Spec) -> Booleans:
-    families = register["family"].to_numpy()[chosen]
-    events = register["event_type"].to_numpy()[chosen]
+    families, events = register["family"][chosen.tolist()].to_list(), register["event_type"][chosen.tolist()].to_list()
     return tree_bh(p[chosen], families, events, spec.gates.profiles["discovery"].tree_level)
 
 
@@ -297,7 +296,7 @@ def _stability(
 
 def _eligibility_margin(z: ClusterT, later: ClusterT, busiest: Floats, limits: _Limits) -> Floats:
     """Smallest relative distance to the count limits; negative where one is missed."""
-    return np.minimum.reduce(
+    margins: Floats = np.minimum.reduce(
         [
             z.n_events / limits("min_events") - 1.0,
             z.n_days / limits("min_days") - 1.0,
@@ -305,12 +304,13 @@ def _eligibility_margin(z: ClusterT, later: ClusterT, busiest: Floats, limits: _
             limits("max_day_share_of_events") - busiest,
         ]
     )
+    return margins
 
 
 def _significance_margin(q: Floats, family_wise: Floats, significant: Booleans, limits: _Limits) -> Floats:
     """Distance of q to the tree's level, or of the family-wise p to its own, whichever is nearer; ≤ 0 where not passed."""
     margin = np.fmax(limits("tree_level") - q, limits("family_wise_level") - family_wise)
-    return np.where(significant, np.fmax(margin, 0.0), np.fmin(margin, 0.0))
+    return np.asarray(np.where(significant, np.fmax(margin, 0.0), np.fmin(margin, 0.0)))
 
 
 def _frame(

@@ -53,7 +53,7 @@ class ClusterT:
 
 def segment_sums(values: NDArray[np.generic], owner: Integers, owners: int) -> Floats:
     """Sum of `values` per owner index 0 … owners−1; zero where an owner has none."""
-    return np.bincount(owner, weights=values.astype(np.float64), minlength=owners)
+    return np.bincount(owner, weights=values, minlength=owners).astype(np.float64)
 
 
 def cluster_t(day_sums: Floats, day_counts: Integers, owner: Integers, owners: int) -> ClusterT:

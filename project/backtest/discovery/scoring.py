@@ -193,4 +193,4 @@ def _score_trial(
 
 def _exits_inside(market: SymbolMarket, exits: Integers, event_bars: Integers) -> Booleans:
     """Exits before the confirmation fold for events of the discovery fold; every exit is inside the data already."""
-    return ~((market.fold[event_bars] == DISCOVERY) & (market.fold[exits] == CONFIRMATION))
+    return np.asarray(~((market.fold[event_bars] == DISCOVERY) & (market.fold[exits] == CONFIRMATION)))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
+
+from backtest.pipeline.capture import tail
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -18,10 +21,13 @@ class Display(Protocol):
 
     def stage_started(self, name: str, title: str, n_instances: int) -> None: ...
 
+    def still_running(self, logs: Sequence[Path]) -> None:
+        """Called every half second with the logs of what is running."""
+
     def instance_finished(self, instance: str, status: str, seconds: float, reason: str) -> None:
         """`status` is finished, cached, failed or interrupted."""
 
-    def instance_failed(self, instance: str, error: str, log: Path, tail: Sequence[str], next_command: str) -> None: ...
+    def instance_failed(self, instance: str, error: str, log: Path, end: Sequence[str], next_command: str) -> None: ...
 
     def stage_finished(self, name: str, seconds: float) -> None: ...
 
@@ -37,9 +43,11 @@ class SilentDisplay:
 
     def stage_started(self, name: str, title: str, n_instances: int) -> None: ...
 
+    def still_running(self, logs: Sequence[Path]) -> None: ...
+
     def instance_finished(self, instance: str, status: str, seconds: float, reason: str) -> None: ...
 
-    def instance_failed(self, instance: str, error: str, log: Path, tail: Sequence[str], next_command: str) -> None: ...
+    def instance_failed(self, instance: str, error: str, log: Path, end: Sequence[str], next_command: str) -> None: ...
 
     def stage_finished(self, name: str, seconds: float) -> None: ...
 
@@ -49,7 +57,12 @@ class SilentDisplay:
 
 
 class PlainDisplay:
-    """One line an event, without colour: for files, pipes and continuous integration."""
+    """One line an event, without colour: for files, pipes and continuous integration.
+
+    What runs for long is heard of every `PATIENCE_SECONDS`, by the last line of its log.
+    """
+
+    PATIENCE_SECONDS = 10.0
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -58,6 +71,8 @@ class PlainDisplay:
         self._n_done = 0
         self._n_cached = 0
         self._n_instances = 0
+        self._last_seen: list[str] = []
+        self._last_seen_at = time.monotonic()
 
     def run_started(self, run_id: str, n_stages: int, n_workers: int) -> None:
         self._n_stages = n_stages
@@ -67,7 +82,17 @@ class PlainDisplay:
         self._n_started += 1
         self._n_done = self._n_cached = 0
         self._n_instances = n_instances
+        self._last_seen_at = time.monotonic()
         self._say(f"[{self._n_started}/{self._n_stages}] {title} ({name}): {counted(n_instances, 'part')}")
+
+    def still_running(self, logs: Sequence[Path]) -> None:
+        now = time.monotonic()
+        if now - self._last_seen_at < self.PATIENCE_SECONDS:
+            return
+        self._last_seen_at, before, self._last_seen = now, self._last_seen, last_lines(logs)
+        for line in self._last_seen:
+            if line not in before:
+                self._say(f"  … {line}")
 
     def instance_finished(self, instance: str, status: str, seconds: float, reason: str) -> None:
         self._n_done += 1
@@ -75,8 +100,8 @@ class PlainDisplay:
         if self._n_instances > 1 or status not in ("finished", "cached"):
             self._say(f"  {self._n_done}/{self._n_instances} {instance} {status} in {duration(seconds)}: {reason}")
 
-    def instance_failed(self, instance: str, error: str, log: Path, tail: Sequence[str], next_command: str) -> None:
-        self._say("\n".join(failure_lines(instance, error, log, tail, next_command)))
+    def instance_failed(self, instance: str, error: str, log: Path, end: Sequence[str], next_command: str) -> None:
+        self._say("\n".join(failure_lines(instance, error, log, end, next_command)))
 
     def stage_finished(self, name: str, seconds: float) -> None:
         cached = f", {self._n_cached} unchanged" if self._n_cached else ""
@@ -93,7 +118,12 @@ class PlainDisplay:
 
 
 class TerminalDisplay:
-    """Two progress bars, stages of the run and parts of the stage, with elapsed and remaining time."""
+    """Two progress bars, stages of the run and parts of the stage, with elapsed and remaining time.
+
+    The stage's bar also shows the last line of the log of what is running.
+    """
+
+    LINE_LENGTH = 70
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -133,19 +163,24 @@ class TerminalDisplay:
         self._progress.start()
         self._run = self._progress.add_task(f"run {run_id}", total=n_stages)
 
-    def stage_started(self, name: str, title: str, n_instances: int) -> None:
+    def stage_started(self, name: str, title: str, n_instances: int) -> None:  # noqa: ARG002
         self._title, self._n_cached = title, 0
-        self._stage = self._progress.add_task(f"{title} {name}", total=n_instances)
+        self._stage = self._progress.add_task(title, total=n_instances)
+
+    def still_running(self, logs: Sequence[Path]) -> None:
+        if self._stage is not None:
+            line = "; ".join(last_lines(logs))
+            self._progress.update(self._stage, description=f"{self._title}  {line[: self.LINE_LENGTH]}".rstrip())
 
     def instance_finished(self, instance: str, status: str, seconds: float, reason: str) -> None:
         self._n_cached += status == "cached"
         if self._stage is not None:
-            self._progress.update(self._stage, advance=1, description=f"{self._title} {instance}")
+            self._progress.advance(self._stage)
         if status not in ("finished", "cached"):
             self._console.print(f"{instance} {status} after {duration(seconds)}: {reason}", soft_wrap=True)
 
-    def instance_failed(self, instance: str, error: str, log: Path, tail: Sequence[str], next_command: str) -> None:
-        first, *others = failure_lines(instance, error, log, tail, next_command)
+    def instance_failed(self, instance: str, error: str, log: Path, end: Sequence[str], next_command: str) -> None:
+        first, *others = failure_lines(instance, error, log, end, next_command)
         self._console.print(first, style="bold red", soft_wrap=True)
         self._console.print("\n".join(others), soft_wrap=True)
 
@@ -177,11 +212,16 @@ def display_for(stream: TextIO, *, is_plain: bool = False) -> Display:
     return TerminalDisplay(stream)
 
 
-def failure_lines(instance: str, error: str, log: Path, tail: Sequence[str], next_command: str) -> list[str]:
+def last_lines(logs: Sequence[Path]) -> list[str]:
+    """The last line of each log that has one."""
+    return [line.strip() for log in logs for line in tail(log, 1) if line.strip()]
+
+
+def failure_lines(instance: str, error: str, log: Path, end: Sequence[str], next_command: str) -> list[str]:
     """What failed, why, where its log is, how that ends, and what to do next."""
     lines = [f"FAILED {instance}: {error}"]
-    if tail:
-        lines += [f"  log: {log}, its end:", *(f"  | {line}" for line in tail)]
+    if end:
+        lines += [f"  log: {log}, its end:", *(f"  | {line}" for line in end)]
     else:
         lines += [f"  log: {log}"]
     return [*lines, f"  once that is mended, continue from here with: {next_command}"]

@@ -64,6 +64,7 @@ class InstanceReport:
     warnings: tuple[str, ...] = ()
     error: str | None = None
     traceback: str | None = None
+    exit_code: int = 0
     computed: Mapping[str, Any] | None = None
 
     @property

@@ -42,6 +42,8 @@ from backtest.pipeline.worker import Result, Task, execute
 
 INTERRUPTED_EXIT_CODE: Final = 130
 LOG_TAIL_LINES: Final = 15
+STILL_RUNNING_SECONDS: Final = 0.5
+"""How often the display is told what is running."""
 _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")
 
 
@@ -58,15 +60,20 @@ class RunReport:
     warnings: tuple[str, ...]
 
     def raise_for_failure(self) -> None:
-        """RunError where the run failed, exit code 130 where it was interrupted."""
+        """RunError with the exit code of what failed, exit code 130 where the run was interrupted."""
         if self.status == "interrupted":
             raise SystemExit(INTERRUPTED_EXIT_CODE)
         if self.status != "finished":
-            failed = [report.instance for report in self.instances if report.status == "failed"]
-            others = f" ({len(failed)} parts failed: {', '.join(failed[:5])})" if len(failed) > 1 else ""
-            raise RunError(
+            failed = [report for report in self.instances if report.status == "failed"]
+            names = ", ".join(report.instance for report in failed[:5])
+            others = f" ({len(failed)} parts failed: {names})" if len(failed) > 1 else ""
+            fault = RunError(
                 f"run {self.run_id} failed in {self.failed_stage}{others}: {self.error}\nSee {self.manifest}"
             )
+            fault.exit_code = next(
+                (report.exit_code for report in failed if report.instance == self.failed_stage), fault.exit_code
+            )
+            raise fault
 
 
 def utc_now() -> datetime:
@@ -295,8 +302,9 @@ class _Run:
             self._running[self._executor.submit(execute, task)] = prepared
             self._collect(reports)
         while self._running:
-            wait(self._running, return_when=FIRST_COMPLETED)
+            wait(self._running, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)
             self._collect(reports)
+            self._display.still_running([self._log(prepared.instance) for prepared in self._running.values()])
         return [reports[partition] for partition in partitions]
 
     def _collect(self, reports: dict[str, InstanceReport]) -> None:
@@ -348,12 +356,12 @@ class _Run:
     def _refusal(self, prepared: _Prepared, fault: Exception) -> Result:
         """The result of an instance that could not even start; its log tells why."""
         if isinstance(fault, BacktestError):
-            error, trace = str(fault), None
+            error, trace, exit_code = str(fault), None, fault.exit_code
         else:
             error = f"this is a fault of the program: {type(fault).__name__}: {fault}"
-            trace = "".join(traceback.format_exception(fault))
+            trace, exit_code = "".join(traceback.format_exception(fault)), BacktestError.exit_code
         write_text(self._log(prepared.instance), trace or f"error: {error}\n")
-        return Result(seconds=0.0, error=error, traceback=trace)
+        return Result(seconds=0.0, error=error, traceback=trace, exit_code=exit_code)
 
     def _result(self, future: Future[Result], prepared: _Prepared) -> Result:
         """What came of a task, whatever became of its worker."""
@@ -385,7 +393,9 @@ class _Run:
             else:
                 self._files.remember(result.output_hashes)
         if outcome is None:
-            report = self._report(prepared, "failed", result.seconds, error=error, traceback=trace)
+            report = self._report(
+                prepared, "failed", result.seconds, error=error, traceback=trace, exit_code=result.exit_code
+            )
         else:
             report = replace(
                 self._report(prepared, "finished", result.seconds),

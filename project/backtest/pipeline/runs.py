@@ -40,8 +40,10 @@ class Request:
     parameters: Mapping[str, JsonScalar] = field(default_factory=dict)
 
 
-def execute(request: Request, stages: tuple[str, ...], *, now: dt.datetime) -> RunReport:
+def execute(request: Request, stages: tuple[str, ...], *, now: dt.datetime, command: str) -> RunReport:
     """Run the named stages; the spec is checked first, and the data root made where the run brings data in.
+
+    `command` is how the operator called it, for the hint on how to continue after a failure.
 
     Raises what the checks and `run_stages` raise; a failed stage is in the report.
     """
@@ -57,6 +59,7 @@ def execute(request: Request, stages: tuple[str, ...], *, now: dt.datetime) -> R
     request.root.require()
     plan = planned(request, stages, now=now)
     found = {stage.name: stage for stage in find_stages()}
+    run_id_flag = "RUN_ID=" if command.startswith("make ") else "--run-id "
     return run_stages(
         plan,
         [found[name] for name in stages],
@@ -65,6 +68,7 @@ def execute(request: Request, stages: tuple[str, ...], *, now: dt.datetime) -> R
         cache=request.cache,
         workers=request.workers,
         executor_factory=executor_factory_for(os.environ.get(SCHEDULER_VARIABLE)),
+        command=command if request.run_id else f"{command} {run_id_flag}{plan.run_id}",
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
 from backtest.lake.files import write_json
-from backtest.lake.paths import DataRoot
+from backtest.lake.paths import DataRoot, Market
 from backtest.spec.models import ALL_STATES, PlantedEdge, horizon_bars
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def simulate_into_lake(
     market = plant_drift(market, {symbol: drift for symbol, (drift, _) in planted.items()})
     outputs = []
     for (market_name, symbol, dataset), frame in market.datasets.items():
-        outputs += write_raw(root, VENUE, market_name, symbol, dataset, frame, VENUE)
+        outputs += write_raw(root, VENUE, cast("Market", market_name), symbol, dataset, frame, VENUE)
     truth = root.lake / "raw" / VENUE / "planted_edges.json"
     occurrences = {symbol: counts for symbol, (_, counts) in planted.items()}
     write_json(

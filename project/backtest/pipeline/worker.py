@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +44,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """How it went: an outcome with the content hash of each output, or an error (with a traceback if it is a bug)."""
+    """How it went: an outcome with the content hash of each output, or an error (with a traceback if it is a bug).
+
+    `exit_code` is what a command ends with that fails for this error.
+    """
 
     seconds: float
     outcome: Outcome | None = None
     output_hashes: Mapping[Path, str] = field(default_factory=dict)
     error: str | None = None
     traceback: str | None = None
+    exit_code: int = BacktestError.exit_code
 
 
 def execute(task: Task) -> Result:
@@ -58,24 +62,24 @@ def execute(task: Task) -> Result:
     started = time.perf_counter()
     try:
         with captured(task.log):
-            outcome, hashes, error, trace = _attempt(task)
+            result = _attempt(task)
     except OSError as fault:
-        outcome, hashes, trace = None, {}, None
-        error = f"cannot write {task.log}: {fault.strerror or fault}. Mend the permissions of the data root."
-    return Result(time.perf_counter() - started, outcome, hashes, error, trace)
+        text = f"cannot write {task.log}: {fault.strerror or fault}. Mend the permissions of the data root."
+        result = Result(0.0, error=text)
+    return replace(result, seconds=time.perf_counter() - started)
 
 
-def _attempt(task: Task) -> tuple[Outcome | None, dict[Path, str], str | None, str | None]:
+def _attempt(task: Task) -> Result:
     try:
         outcome = task.run(task.plan, task.partition)
-        return outcome, _checked(outcome, task), None, None
+        return Result(0.0, outcome, _checked(outcome, task))
     except BacktestError as fault:
         print(f"error: {fault}", file=sys.stderr)
-        return None, {}, str(fault), None
+        return Result(0.0, error=str(fault), exit_code=fault.exit_code)
     except (Exception, SystemExit) as fault:  # noqa: BLE001 - whatever a stage raises fails that stage alone
         trace = traceback.format_exc()
         print(trace, file=sys.stderr, end="")
-        return None, {}, f"this is a fault of the program: {type(fault).__name__}: {fault}", trace
+        return Result(0.0, error=f"this is a fault of the program: {type(fault).__name__}: {fault}", traceback=trace)
 
 
 def _checked(outcome: object, task: Task) -> dict[Path, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +38,7 @@ def best_candidates(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
 
 
 def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """Tested hypotheses that failed the fewest gates, with ``failed_gate`` (the first) and by how much it was missed.
+    """Tested hypotheses that failed the fewest gates, with ``failed_gate`` (the first one).
 
     Of hypotheses with equally many failures the one with the higher expectancy after cost comes first.
     """
@@ -46,14 +47,6 @@ def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
     from backtest.discovery.candidates import GATES
 
     missed = candidates.filter(~pl.col("gate_phase2_final") & pl.col("gate_eligible"))
-    margin_text = pl.coalesce(
-        pl.when(~pl.col(gate)).then(
-            pl.col(gate.replace("gate_", "margin_", 1))
-            .map_elements(lambda margin, text=text: text.format(margin), return_dtype=pl.String, skip_nulls=True)
-            .fill_null("not a candidate")
-        )
-        for gate, text in MARGIN_TEXTS.items()
-    )
     return (
         missed.with_columns(
             pl.sum_horizontal(~pl.col(gate) for gate in GATES).alias("failed_gates"),
@@ -63,7 +56,6 @@ def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
         )
         .sort("failed_gates", "after_cost_expectancy", "candidate_id", descending=[False, True, False])
         .head(rows)
-        .with_columns(margin_text.alias("missed_by"))
     )
 
 
@@ -87,7 +79,7 @@ def candidate_table(rows: pl.DataFrame, title: str) -> Table:
         cells += [_number(row["t_stat"], "{:.1f}"), _number(row["q_value"], "{:.3g}")]
         cells += [_number(row["confirmation_q"], "{:.3g}")]
         if misses:
-            cells += [row["failed_gate"].replace("_", " "), row["missed_by"]]
+            cells += [row["failed_gate"].replace("_", " "), _missed_by(row["failed_gate"], row)]
         else:
             cells += [f"+{row['n_others']}" if row["n_others"] else ""]
         table.add_row(*cells)
@@ -113,12 +105,12 @@ def quality_table(quality: pl.DataFrame) -> Table:
         table.add_column(name, no_wrap=True)
     for name in counts:
         table.add_column(name.replace("_", " "), justify="right")
-    for (symbol, market), months in quality.group_by("symbol", "market", maintain_order=True):
-        totals = [
-            months["longest_gap_bars"].max() if name == "longest_gap_bars" else months[name].sum() for name in counts
-        ]
-        span = f"{months['month'].min()} … {months['month'].max()}"
-        table.add_row(str(symbol), str(market), span, *(f"{total:,}" for total in totals))
+    series = quality.partition_by("symbol", "market", maintain_order=True)
+    for unsorted in series:
+        months = unsorted.sort("month")
+        totals = [max(months[name]) if name == "longest_gap_bars" else sum(months[name]) for name in counts]
+        span = f"{months['month'][0]} … {months['month'][-1]}"
+        table.add_row(months["symbol"][0], months["market"][0], span, *(f"{total:,}" for total in totals))
         notable = months.filter(pl.sum_horizontal(*(pl.col(name) for name in counts[1:])) > 0)
         for row in notable.iter_rows(named=True):
             table.add_row(
@@ -148,6 +140,12 @@ def _table(title: str) -> Table:
     return Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
+
+
+def _missed_by(gate: str, row: Mapping[str, Any]) -> str:
+    """How far a candidate was from the limit of a gate, in the gate's own terms."""
+    margin = row[f"margin_{gate}"]
+    return "not a candidate" if margin is None else MARGIN_TEXTS[f"gate_{gate}"].format(margin)
 
 
 def _bps(fraction: float | None) -> str:

@@ -49,9 +49,7 @@ def inputs(plan: Plan, partition: str) -> Sequence[Path]:
     symbol, start, end = _bounds(partition)
     first = start - _lookback(plan)
     return [
-        path
-        for market in ("perp", "spot")
-        for path in month_files(plan.root.cleaned_bars(market, symbol), first, end)  # type: ignore[arg-type]
+        path for market in ("perp", "spot") for path in month_files(plan.root.cleaned_bars(market, symbol), first, end)
     ]
 
 

@@ -34,7 +34,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     frame, start = symbol_frame(plan, definitions, symbol)
     states = evaluate_states(frame, definitions.states.values()).filter(pl.col("timestamp") >= start)
     write_parquet(plan.root.states(plan.run_id, symbol), states)
-    shares = {name: round(states[name].mean() or 0.0, 4) for name in states.columns if name != "timestamp"}  # type: ignore[arg-type, type-var]
+    shares = states.select(pl.exclude("timestamp").mean().round(4)).row(0, named=True)
     return Outcome(outputs=(plan.root.states(plan.run_id, symbol),), summary={"bars": len(states), "shares": shares})
 
 
