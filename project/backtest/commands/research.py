@@ -293,15 +293,13 @@ def _executed(request: Request, stages: tuple[str, ...]) -> RunReport:
 
 
 def _again() -> str:
-    """The command as it was called, for the hint on how to continue; a run's name is added where it was made up."""
-    target = sys.argv[1] if len(sys.argv) > 1 else ""
-    if "MAKELEVEL" not in os.environ:
-        return shlex.join(["backtest", *sys.argv[1:]])
-    given = (
-        (name, os.environ.get(f"BACKTEST_{name}"))
-        for name in ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE")
-    )
-    return shlex.join(["make", target, *(f"{name}={value}" for name, value in given if value)])
+    """The command as it was called, for the hint on how to continue after a failure."""
+    if "MAKELEVEL" in os.environ:
+        names = ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "ALLOW_MISSING")
+        given = ((name, os.environ.get(f"BACKTEST_{name}")) for name in names)
+        return shlex.join(["make", *sys.argv[1:2], *(f"{name}={value}" for name, value in given if value)])
+    is_door = sys.argv[0].endswith(".py") and not sys.argv[0].endswith("cli.py")
+    return shlex.join([*(["python", sys.argv[0]] if is_door else ["backtest"]), *sys.argv[1:]])
 
 
 def _discover(request: Request, stages: tuple[str, ...], event_type: str | None = None) -> None:
