@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MARGIN_TEXTS: Final[dict[str, str]] = {
-    "gate_eligible": "{:+.0%} of the count needed",
+    "gate_eligible": "{:+.0%} of the count",
     "gate_significant": "{:+.3f} in q",
-    "gate_day_concentration": "{:+.2f} in the largest day's share",
-    "gate_confirmed": "{:+.3f} in confirmation q",
+    "gate_day_concentration": "{:+.2f} in a day's share",
+    "gate_confirmed": "{:+.3f} in confirm q",
     "gate_economic": "{:+.2f} in P(above cost)",
     "gate_economic_conservative": "{:+.1f} bps",
     "gate_stability": "{:+.0%} of the spans",
