@@ -1,6 +1,6 @@
 """Draws the candidates of a run as the terminal shows them, as an SVG for the README.
 
-Usage: python project/scripts/result_picture.py DATA_ROOT RUN_ID PICTURE.svg
+Usage: python docs/images/draw_demo.py DATA_ROOT RUN_ID PICTURE.svg
 """
 
 from __future__ import annotations
