@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -67,9 +68,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_parquet(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
-    """Write one Parquet file (zstd) with `metadata` in its footer, atomically; the same frame gives the same bytes."""
+    """Write one Parquet file (zstd) with `metadata` in its footer, atomically; the same frame gives the same bytes.
+
+    It is encoded in memory: Polars reports a full disk as a fault of the file's format.
+    """
+    encoded = io.BytesIO()
+    frame.write_parquet(encoded, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
     with replacing(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def parquet_metadata(path: Path) -> dict[str, str]:
