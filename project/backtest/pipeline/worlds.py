@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.errors import DataError
 from backtest.spec.models import ALL_STATES, PlantedEdge, horizon_bars
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from backtest.discovery.candidates import DayRows
     from backtest.discovery.folds import Folds
     from backtest.sources.simulated import SimulatedMarket
     from backtest.spec.loader import Spec
@@ -32,8 +34,8 @@ class Search:
     folds: Folds
     quality: pl.DataFrame
     register: pl.DataFrame
-    scores: pl.DataFrame
-    """Day scores with ``event_type`` and ``symbol``."""
+    rows: DayRows
+    """Day scores of every registered hypothesis."""
     candidates: pl.DataFrame
 
 
@@ -100,7 +102,8 @@ def _symbol_drift(
     market: SimulatedMarket, symbol: str, spec: Spec, edges: Sequence[PlantedEdge]
 ) -> tuple[Floats, dict[str, int]]:
     n_bars = market.settings.n_bars
-    drift, counts = np.zeros(n_bars), {}
+    drift = np.zeros(n_bars)
+    counts: dict[str, int] = {}
     if not edges:
         return drift, counts
     first_bar, directions = _occurrences(market, symbol, spec, edges)
@@ -147,7 +150,7 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
     """Clean, build, detect, register, score and assess, as a run over the whole span does; all event types, or some."""
     import polars as pl
 
-    from backtest.discovery.candidates import assess
+    from backtest.discovery.candidates import assess_rows, collect_rows
     from backtest.discovery.folds import split
     from backtest.discovery.hypotheses import longest_window_bars, register
     from backtest.discovery.scoring import score_event, symbol_market
@@ -180,8 +183,12 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
                         pl.lit(event_type).alias("event_type"), pl.lit(name).alias("symbol")
                     )
                 )
-    summed = pl.concat(scores)
-    return Search(folds, quality, hypotheses, summed, assess(hypotheses, summed, folds, spec))
+    if not scores:
+        raise DataError(
+            f"no event type is fit to be tested on {market.settings.days} simulated days; ask for more days."
+        )
+    rows = collect_rows(hypotheses, pl.concat(scores))
+    return Search(folds, quality, hypotheses, rows, assess_rows(hypotheses, rows, folds, spec))
 
 
 @dataclass(frozen=True)
