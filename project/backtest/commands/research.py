@@ -28,6 +28,8 @@ from backtest.command_options import (
 from backtest.errors import MisuseError, NotAvailableError, did_you_mean
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from backtest.lake.paths import DataRoot
     from backtest.pipeline.runner import RunReport
     from backtest.pipeline.runs import Request
@@ -202,6 +204,7 @@ def demo(workers: Workers = None) -> None:
     """
     from backtest.lake.paths import ENVIRONMENT_VARIABLE, DataRoot
     from backtest.pipeline.runs import BASELINE, Request
+    from backtest.reports.planted import planted_comparison, planted_table
     from backtest.spec.loader import load_spec
 
     root = DataRoot(DataRoot.from_environment().path / "demo")
@@ -226,11 +229,8 @@ def demo(workers: Workers = None) -> None:
     report = _executed(request, BASELINE)
     _print_quality(root, report)
     _print_candidates(root, report)
-    print("\nPlanted, for comparison (mean return of a trade over its horizon):")
-    for edge in described.planted_edges:
-        print(
-            f"  {edge.event_type} in state {edge.state_id}: {edge.bps:g} bps over {edge.horizon}, {edge.side} the event"
-        )
+    print()
+    _show(planted_table(planted_comparison(described.planted_edges, _candidates(root, report))))
     _say_next(
         f"look at one event: backtest spec show VOL_SHOCK; or run on it yourself: "
         f"{ENVIRONMENT_VARIABLE}={root.path} make discover-edges RUN_ID=mine"
@@ -337,14 +337,21 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
         _show(quality_table(pl.concat([read_parquet(path) for path in paths])))
 
 
-def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None = None) -> None:
+def _candidates(root: DataRoot, report: RunReport) -> pl.DataFrame:
     import polars as pl
 
     from backtest.lake.files import read_parquet
-    from backtest.reports.terminal import best_candidates, candidate_table, nearest_misses
 
     folder = root.reports("phase2", report.run_id)
-    candidates = pl.concat([read_parquet(path) for path in sorted(folder.glob("*/candidates.parquet"))])
+    return pl.concat([read_parquet(path) for path in sorted(folder.glob("*/candidates.parquet"))])
+
+
+def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None = None) -> None:
+    import polars as pl
+
+    from backtest.reports.terminal import best_candidates, candidate_table, nearest_misses
+
+    folder, candidates = root.reports("phase2", report.run_id), _candidates(root, report)
     if event_type is not None:
         candidates = candidates.filter(pl.col("event_type") == event_type)
     tested, passed = int(candidates["gate_eligible"].sum()), int(candidates["gate_phase2_final"].sum())

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.discovery.day_scores import SUM_COLUMNS
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.hypotheses import KEY
 from backtest.discovery.inference import ClusterT, block_days, cluster_t, segment_sums
@@ -121,7 +120,11 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
         key // span,
         key % span,
         np.bincount(group, weights=rows["n"].to_numpy(), minlength=len(key)).astype(np.int64),
-        {name: segment_sums(rows[name].to_numpy(), group, len(key)) for name in SUM_COLUMNS},
+        {
+            name: segment_sums(rows[name].to_numpy(), group, len(key))
+            for name in rows.columns
+            if name.startswith("sum_")
+        },
     )
 
 
@@ -131,8 +134,12 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
     The tests read the discovery fold alone; the confirmation fold is read for the hypotheses that the discovery fold
     made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign.
     """
+    return assess_rows(register, collect_rows(register, scores), folds, spec)
+
+
+def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec) -> pl.DataFrame:
+    """`assess` on day scores that are collected already."""
     size = len(register)
-    rows = collect_rows(register, scores)
     epoch = np.datetime64("1970-01-01", "D")
     cut = int((np.datetime64(folds.confirmation_start, "D") - epoch).astype(np.int64))
     first, second = rows.where(rows.day < cut), rows.where(rows.day >= cut)
