@@ -90,12 +90,19 @@ def parquet_metadata(path: Path) -> dict[str, str]:
         raise DataError(f"{path} is not a readable Parquet file: {str(fault).splitlines()[0]}.") from None
 
 
-def read_parquet(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
-    """A Parquet file's rows; DataError where it is missing, damaged or lacks a column of `schema`."""
+def read_parquet(
+    path: Path, schema: Mapping[str, pl.DataType] | None = None, columns: list[str] | None = None
+) -> pl.DataFrame:
+    """A Parquet file's rows; DataError where it is missing, damaged or lacks a column of `schema` or of `columns`.
+
+    With `columns` nothing else is read.
+    """
     import polars as pl
 
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, columns=columns)
+    except pl.exceptions.ColumnNotFoundError as fault:
+        raise DataError(f"{path} lacks a column: {str(fault).splitlines()[0]}.") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except (OSError, pl.exceptions.PolarsError) as fault:

@@ -68,7 +68,9 @@ def read_months(
 
     from backtest.lake.files import read_parquet
 
-    frames = [read_parquet(path, schema) for path in month_files(dataset, start, end)]
+    frames = [
+        read_parquet(path, schema, columns if schema is None else None) for path in month_files(dataset, start, end)
+    ]
     if not frames:
         frame = pl.DataFrame(schema=dict(schema or {"timestamp": pl.Datetime("ms", "UTC")}))
     else:
