@@ -62,21 +62,27 @@ def read_months(
 ) -> pl.DataFrame:
     """Rows with start <= timestamp < end of all files, in file order; an empty frame of `schema` where there are none.
 
-    Raises DataError where a file is damaged or lacks a column.
+    With `columns` or `schema` only those columns are read. Raises DataError where a file is damaged or lacks a column.
     """
     import polars as pl
 
-    from backtest.lake.files import read_parquet
-
-    frames = [
-        read_parquet(path, schema, columns if schema is None else None) for path in month_files(dataset, start, end)
-    ]
-    if not frames:
-        frame = pl.DataFrame(schema=dict(schema or {"timestamp": pl.Datetime("ms", "UTC")}))
-    else:
-        frame = pl.concat(frames, how="vertical_relaxed")
+    wanted = columns if schema is None else list(schema)
+    files = month_files(dataset, start, end)
+    frame = _rows(files, wanted) if files else pl.DataFrame(schema=schema or {"timestamp": pl.Datetime("ms", "UTC")})
     if start is not None:
         frame = frame.filter(pl.col("timestamp") >= start)
     if end is not None:
         frame = frame.filter(pl.col("timestamp") < end)
     return frame if columns is None else frame.select(columns)
+
+
+def _rows(files: list[Path], columns: list[str] | None) -> pl.DataFrame:
+    """Files one after another: in one go where all have the same columns and types, else one by one."""
+    import polars as pl
+
+    from backtest.lake.files import read_parquet
+
+    try:
+        return pl.read_parquet(files, columns=columns)
+    except (OSError, pl.exceptions.PolarsError):
+        return pl.concat([read_parquet(path, columns=columns) for path in files], how="vertical_relaxed")
