@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-override OPERATOR_VARIABLES := RUN_ID SYMBOLS START END STRATEGIES SOURCE ALLOW_MISSING
+override OPERATOR_VARIABLES := RUN_ID SYMBOLS START END STRATEGIES SOURCE DATASETS ALLOW_MISSING
 
 # What was given on make's command line is kept as the text it is. (Make would expand it when handing it on.)
 # The loop's variable is called "=", a name nothing on the command line can have.
@@ -134,6 +134,7 @@ lock: .venv/.installed ## write the three requirements files from pyproject.toml
 #   START END           first and last day (both included), as 2020-06-01
 #   STRATEGIES          strategies to backtest, separated by commas
 #   SOURCE              binance (default) or simulated: where make run fetches raw data
+#   DATASETS            data sets that must be had besides bars and funding, separated by commas
 #   ALLOW_MISSING       go on where a data set is missing
 #   BACKTEST_DATA_ROOT  folder of all data, ./data where unset
 #   BACKTEST_…          any other setting, handed on as it is

@@ -12,6 +12,7 @@ import typer
 
 from backtest.command_options import (
     AllowMissing,
+    Datasets,
     End,
     RequiredRunId,
     RunId,
@@ -57,6 +58,7 @@ def run(
     end: End = None,
     source: Source = "binance",
     venue: Venue = None,
+    datasets: Datasets = None,
     allow_missing: AllowMissing = False,
     workers: Workers = None,
 ) -> None:
@@ -66,7 +68,7 @@ def run(
     """
     from backtest.pipeline.runs import BOOTSTRAP
 
-    request = _request(run_id, symbols, start, end, workers, _source(source, venue, allow_missing))
+    request = _request(run_id, symbols, start, end, workers, _source(source, venue, datasets, allow_missing))
     report = _executed(request, BOOTSTRAP)
     _print_quality(request.root, report)
     _say_next("discover edges on it: make discover-edges")
@@ -80,6 +82,7 @@ def baseline(
     end: End = None,
     source: Source = "binance",
     venue: Venue = None,
+    datasets: Datasets = None,
     allow_missing: AllowMissing = False,
     workers: Workers = None,
 ) -> None:
@@ -90,7 +93,7 @@ def baseline(
     from backtest.pipeline.runs import BASELINE
 
     _require_strategies(strategies)
-    request = _request(run_id, symbols, start, end, workers, _source(source, venue, allow_missing))
+    request = _request(run_id, symbols, start, end, workers, _source(source, venue, datasets, allow_missing))
     _partly(request, BASELINE, "the backtest of strategies and its report")
 
 
@@ -271,12 +274,16 @@ def _cache_asked() -> bool:
     return text == "1"
 
 
-def _source(source: str, venue: str | None, allow_missing: bool) -> dict[str, str | bool | None]:
+def _source(source: str, venue: str | None, datasets: str | None, allow_missing: bool) -> dict[str, str | bool | None]:
     if source not in SOURCES:
         raise MisuseError(
             f"SOURCE {source[:40]!r} is not known.{did_you_mean(source, SOURCES)} There are: {', '.join(SOURCES)}."
         )
-    return {"source": source, "venue": venue or source, "allow_missing": allow_missing}
+    if datasets and source == "binance":
+        from backtest.pipeline.ingestion import chosen_series, parsed_datasets
+
+        chosen_series([], parsed_datasets(datasets))
+    return {"source": source, "venue": venue or source, "datasets": datasets or None, "allow_missing": allow_missing}
 
 
 def _require_strategies(strategies: str | None) -> None:
@@ -299,7 +306,7 @@ def _again() -> str:
         return shlex.join(["backtest", *sys.argv[1:]])
     given = (
         (name, os.environ.get(f"BACKTEST_{name}"))
-        for name in ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE")
+        for name in ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "DATASETS")
     )
     return shlex.join(["make", target, *(f"{name}={value}" for name, value in given if value)])
 
