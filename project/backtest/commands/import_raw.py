@@ -29,6 +29,8 @@ def import_raw(
 
     Taken are Binance's own columns (with or without header row), open_time/timestamp with OHLCV, funding_time with
     funding_rate, freqtrade's and CryptoDataDownload's files. Columns a file lacks stay empty.
+
+    Example: backtest import-raw --market perp --dataset ohlcv_5m --symbol BTCUSDT BTCUSDT-5m-2023-01.csv
     """
     from backtest.lake.paths import DataRoot
     from backtest.pipeline import ingestion

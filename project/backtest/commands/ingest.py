@@ -44,6 +44,8 @@ def ingest(
     funding and every data set named with --dataset. What only came along by default is said and is no error.
 
     Addresses: BINANCE_ARCHIVE_URL, BINANCE_API_URL, BINANCE_SPOT_API_URL.
+
+    Example: backtest ingest --symbols BTCUSDT,ETHUSDT --start 2023-01-01 --end 2023-12-31
     """
     import datetime as dt
 

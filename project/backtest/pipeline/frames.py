@@ -88,22 +88,28 @@ def clipped(
 
 
 def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
-    """Cleaned perpetual bars of [start, end) with the spot close beside them (null where there is none)."""
+    """Cleaned perpetual bars of [start, end) with spot close and volume beside them (null where there are none).
+
+    Raises DataError where the bars were cleaned before a data set was added.
+    """
     import polars as pl
 
+    from backtest.cleaning.taint import beside_spot
+
     bars = read_months(root.cleaned_bars("perp", symbol), start, end)
-    spot = read_months(
-        root.cleaned_bars("spot", symbol),
-        start,
-        end,
-        schema={"timestamp": pl.Datetime("ms", "UTC"), "close": pl.Float64()},
-    )
-    return bars.join(
-        spot.select("timestamp", pl.col("close").alias("spot_close")),
-        on="timestamp",
-        how="left",
-        maintain_order="left",
-    )
+    if "taint" not in bars.columns and not bars.is_empty():
+        raise DataError(
+            f"{root.cleaned_bars('perp', symbol)} was cleaned by an earlier version. Clean it again: "
+            "make discover-edges-from-raw (it fetches nothing)."
+        )
+    schema = {
+        "timestamp": pl.Datetime("ms", "UTC"),
+        "close": pl.Float64(),
+        "volume": pl.Float64(),
+        "is_tainted": pl.Boolean(),
+    }
+    spot = read_months(root.cleaned_bars("spot", symbol), start, end, schema=schema)
+    return beside_spot(bars, spot)
 
 
 def perpetual_frame(

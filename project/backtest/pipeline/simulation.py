@@ -12,8 +12,6 @@ from backtest.lake.paths import DataRoot, Market
 from backtest.spec.models import ALL_STATES, PlantedEdge, horizon_bars
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from backtest.sources.simulated import SimulatedMarket
     from backtest.spec.loader import Spec
 
@@ -84,20 +82,13 @@ def _occurrences(
     """Bars of the span before the first one there is, and each edge's direction at each bar from that one on (0: none)."""
     import polars as pl
 
-    from backtest.cleaning.bars import clean_bars
-    from backtest.cleaning.funding import clean_funding, join_funding
+    from backtest.cleaning.taint import clean_symbol
     from backtest.events.detect import detect_events
     from backtest.features.build import build_features
     from backtest.states.evaluate import evaluate_states
 
-    def raw(market_name: str, dataset: str) -> pl.DataFrame:
-        return market.datasets[market_name, symbol, dataset]
-
-    no_minutes = raw("perp", "ohlcv_5m").clear()
-    bars = join_funding(clean_bars(raw("perp", "ohlcv_5m"), no_minutes).bars, clean_funding(raw("perp", "funding")))
-    spot = clean_bars(raw("spot", "ohlcv_5m"), no_minutes).bars
-    bars = bars.join(
-        spot.select("timestamp", pl.col("close").alias("spot_close")), on="timestamp", how="left", maintain_order="left"
+    bars = clean_symbol(
+        {(market_name, name): rows for (market_name, of, name), rows in market.datasets.items() if of == symbol}, symbol
     )
     features = build_features(bars, list(spec.features.values()))
     frame = pl.concat([bars, features.drop("timestamp")], how="horizontal")

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.cleaning.bars import VOLUMES, clean_bars
-from backtest.cleaning.funding import clean_funding, join_funding
+from backtest.cleaning.bars import VOLUMES
+from backtest.cleaning.taint import clean_symbol
 from backtest.events.detect import detect_events
 from backtest.features.build import build_features
 from backtest.lake.schemas import RAW_SCHEMAS
@@ -66,9 +66,8 @@ def raw_market(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
 
 def evaluated(perp: pl.DataFrame, spot: pl.DataFrame, funding: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Everything the research sees: bars, features, states, discovery expressions side by side; and the events."""
-    bars = join_funding(clean_bars(perp, perp.clear()).bars, clean_funding(funding))
-    spot_bars = clean_bars(spot, spot.clear()).bars.select("timestamp", pl.col("close").alias("spot_close"))
-    bars = bars.join(spot_bars, on="timestamp", how="left", maintain_order="left")
+    raw = {("perp", "ohlcv_5m"): perp, ("spot", "ohlcv_5m"): spot, ("perp", "funding"): funding}
+    bars = clean_symbol(raw, "BTCUSDT", SPEC.known_defects)
     features = build_features(bars, list(SPEC.features.values()))
     frame = pl.concat([bars, features.drop("timestamp")], how="horizontal")
     states = evaluate_states(frame, SPEC.states.values())

@@ -1,4 +1,4 @@
-"""Stage: raw bars and funding stamps to the full 5-minute grid, for each market and symbol."""
+"""Stage: raw bars and all that is known beside them to the full 5-minute grid, for each market and symbol."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def partitions(plan: Plan) -> Sequence[str]:
 
 
 def inputs(plan: Plan, partition: str) -> Sequence[Path]:
+    from backtest.cleaning.perpetual import DATASET_COLUMNS
+
     market, symbol = _parts(partition)
-    datasets = (*BAR_DATASETS, "funding") if market == "perp" else BAR_DATASETS
+    datasets = (*BAR_DATASETS, *DATASET_COLUMNS) if market == "perp" else BAR_DATASETS
     venue = venue_of(plan, market, symbol) or ""
     return [path for dataset in datasets for path in month_files(plan.root.raw(venue, market, symbol, dataset))]
 
@@ -39,19 +41,24 @@ def parameters(plan: Plan, partition: str) -> Mapping[str, Json]:
     return {"venue": venue_of(plan, *_parts(partition))}
 
 
-def no_spec(_plan: Plan, _partition: str) -> str:
-    return ""
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash("known_defects")
 
 
 def run(plan: Plan, partition: str) -> Outcome:
     import polars as pl
 
     from backtest.cleaning.bars import clean_bars
-    from backtest.cleaning.funding import clean_funding, join_funding
+    from backtest.cleaning.perpetual import DATASET_COLUMNS, join_datasets
+    from backtest.cleaning.taint import matched_defects, with_bar_taint, with_taint
     from backtest.lake.files import write_parquet
     from backtest.lake.months import write_months
     from backtest.lake.raw import read_raw
+    from backtest.spec.loader import load_spec
 
+    defects = load_spec(plan.spec_root).known_defects
     market, symbol = _parts(partition)
     venue = venue_of(plan, market, symbol) or ""
     cleaned = clean_bars(*(read_raw(plan.root, venue, market, symbol, dataset) for dataset in BAR_DATASETS))
@@ -61,10 +68,12 @@ def run(plan: Plan, partition: str) -> Outcome:
             f"no raw bar of {symbol} ({market}) in {plan.root.raw(venue, market, symbol, 'ohlcv_5m')} is usable; "
             f"see its quality table: {plan.root.cleaned_quality(market, symbol)}"
         )
+    bars = with_bar_taint(bars, defects, market, symbol)
     stamps = 0
     if market == "perp":
-        funding = clean_funding(read_raw(plan.root, venue, market, symbol, "funding"))
-        bars, stamps = join_funding(bars, funding), len(funding)
+        raw = {name: read_raw(plan.root, venue, market, symbol, name) for name in DATASET_COLUMNS}
+        bars = with_taint(join_datasets(bars, raw), defects, symbol)
+        stamps = raw["funding"]["timestamp"].n_unique()
     dataset = plan.root.cleaned_bars(market, symbol)
     before = set(month_files(dataset))
     outputs = write_months(dataset, bars)
@@ -82,8 +91,10 @@ def run(plan: Plan, partition: str) -> Outcome:
             "first_bar": bars["timestamp"][0].isoformat(),
             "last_bar": bars["timestamp"][-1].isoformat(),
             "funding_stamps": stamps,
+            "tainted_bars": int(bars["is_tainted"].sum()),
             **totals,
         },
+        warnings=tuple(matched_defects(defects, market, symbol, bars)),
     )
 
 
@@ -101,6 +112,6 @@ STAGE = Stage(
     partitions=partitions,
     inputs=inputs,
     parameters=parameters,
-    spec=no_spec,
+    spec=spec,
     shared=True,
 )
