@@ -332,7 +332,7 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
     import polars as pl
 
     from backtest.lake.files import read_parquet
-    from backtest.reports.terminal import quality_table
+    from backtest.reports.terminal import cross_check_table, quality_table
 
     paths = [
         root.cleaned_quality(
@@ -343,6 +343,15 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
     ]
     if paths:
         _show(quality_table(pl.concat([read_parquet(path) for path in paths])))
+    checks = [
+        root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
+    ]
+    if checks:
+        spans = pl.concat([read_parquet(path) for path in checks])
+        if spans.is_empty():
+            print("Perpetual, spot, index and mark agree wherever there are both.")
+        else:
+            _show(cross_check_table(spans))
 
 
 def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None = None) -> None:

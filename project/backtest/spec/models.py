@@ -76,6 +76,7 @@ class KnownDefect(Model):
     ``symbols`` null is every symbol; ``end`` is exclusive; ``rows`` is how many rows of one symbol it concerns.
     """
 
+    venue: Name
     market: Literal["perp", "spot"]
     dataset: Name
     symbols: tuple[str, ...] | None

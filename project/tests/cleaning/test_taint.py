@@ -37,6 +37,7 @@ def rows(dataset: str, prices: dict[int, float], volume: float = 1.0) -> pl.Data
 def defect(dataset: str, first: int, end: int, market: str = "perp", symbols: Any = ("AAAUSDT",)) -> KnownDefect:
     return KnownDefect.model_validate(
         {
+            "venue": "binance",
             "market": market,
             "dataset": dataset,
             "symbols": symbols,

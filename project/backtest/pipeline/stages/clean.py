@@ -58,9 +58,9 @@ def run(plan: Plan, partition: str) -> Outcome:
     from backtest.lake.raw import read_raw
     from backtest.spec.loader import load_spec
 
-    defects = load_spec(plan.spec_root).known_defects
     market, symbol = _parts(partition)
     venue = venue_of(plan, market, symbol) or ""
+    defects = [one for one in load_spec(plan.spec_root).known_defects if one.venue == venue]
     cleaned = clean_bars(*(read_raw(plan.root, venue, market, symbol, dataset) for dataset in BAR_DATASETS))
     bars = cleaned.bars
     if bars.is_empty():
@@ -74,6 +74,9 @@ def run(plan: Plan, partition: str) -> Outcome:
         raw = {name: read_raw(plan.root, venue, market, symbol, name) for name in DATASET_COLUMNS}
         bars = with_taint(join_datasets(bars, raw), defects, symbol)
         stamps = raw["funding"]["timestamp"].n_unique()
+    known = matched_defects(defects, market, symbol, bars)
+    for line in known:
+        print(line)
     dataset = plan.root.cleaned_bars(market, symbol)
     before = set(month_files(dataset))
     outputs = write_months(dataset, bars)
@@ -91,10 +94,16 @@ def run(plan: Plan, partition: str) -> Outcome:
             "first_bar": bars["timestamp"][0].isoformat(),
             "last_bar": bars["timestamp"][-1].isoformat(),
             "funding_stamps": stamps,
+            "known_defects": len(known),
             "tainted_bars": int(bars["is_tainted"].sum()),
             **totals,
         },
-        warnings=tuple(matched_defects(defects, market, symbol, bars)),
+        warnings=(
+            f"{len(known)} known defects of the venue's files concern {symbol} ({market}); their bars are tainted "
+            "(what and why: this stage's log, spec/known_defects.yaml)",
+        )
+        if known
+        else (),
     )
 
 
