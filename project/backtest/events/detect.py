@@ -73,7 +73,9 @@ def detect_events(
                     "direction": direction[kept],
                     "strength": strength[kept],
                 }
-            ).with_columns(pl.lit(name).alias("event_type"), pl.lit(symbol).alias("symbol"), *conditions[kept])
+            ).with_columns(
+                pl.lit(name).alias("event_type"), pl.lit(symbol).alias("symbol"), *(held[kept] for held in conditions)
+            )
         )
     if not found:
         return pl.DataFrame(schema=event_schema(states))
@@ -102,16 +104,17 @@ def _unknown(n: int) -> pl.Series:
     return pl.repeat(None, n, dtype=pl.Float64, eager=True)
 
 
-def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState]) -> pl.DataFrame:
+def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState]) -> list[pl.Series]:
     """One text column a state dimension: the value that holds at the bar, null where none does."""
     held = evaluate_states(frame, states.values())
-    return held.select(
+    dimensions = held.select(
         pl.coalesce(
             pl.lit(None, dtype=pl.String),
             *(pl.when(pl.col(state.model.state_id(value))).then(pl.lit(value)) for value in state.model.values),
         ).alias(name)
         for name, state in states.items()
     )
+    return dimensions.get_columns()
 
 
 def outside_cooldown(hits: NDArray[np.int64], cooldown_bars: int) -> NDArray[np.int64]:
