@@ -11,7 +11,8 @@ _BELOW = (ast.Lt, ast.LtE)
 
 
 def excess(condition: str) -> str | None:
-    """Text of ``(quantity - threshold) / abs(threshold)`` of the first comparison that must hold; None without one.
+    """Text of ``(quantity - threshold) / abs(threshold)`` of the first comparison that must hold; None without one
+    or with the threshold 0.
 
     The first comparison is that of ``a and b and …``, or the condition itself: ``crosses_above(x, y)``, ``x > y`` and
     their mirrors. Positive where the condition holds. Raises ExpressionError where `condition` is no expression.
@@ -20,7 +21,7 @@ def excess(condition: str) -> str | None:
     while isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
         node = node.values[0]
     sides = _sides(node)
-    if sides is None:
+    if sides is None or (isinstance(sides[2], ast.Constant) and sides[2].value == 0):
         return None
     larger, smaller, threshold = (ast.unparse(side) for side in sides)
     return f"(({larger}) - ({smaller})) / abs({threshold})"

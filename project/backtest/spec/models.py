@@ -121,7 +121,7 @@ class Event(Model):
     """How far the event lies beyond its threshold. Where left out, the excess of the quantity that `when` compares, as a
     share of its threshold, where `when` begins with one comparison; else unknown."""
     needs: tuple[str, ...] | None = None
-    """Data sets it cannot do without, as they follow from its expressions; checked where given."""
+    """Data sets its expressions end in; derived, and checked where given."""
     parameters: dict[Name, int | float] = Field(default_factory=dict)
     cooldown_bars: Annotated[int, Field(ge=0, le=LONGEST_HORIZON_BARS)] = 12
     templates: Annotated[tuple[Name, ...], Field(min_length=1)]
