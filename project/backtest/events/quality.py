@@ -6,14 +6,16 @@ Looks at occurrences only, never at returns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from backtest.spec.models import EventQuality
+    from backtest.spec.models import EventQuality, Prevalence
 
+_NO_BOUNDS: Final[Mapping[str, Prevalence]] = MappingProxyType({})
 SYMBOL_QUALITY_SCHEMA: Final[dict[str, pl.DataType]] = {
     "event_type": pl.String(),
     "symbol": pl.String(),
@@ -66,8 +68,10 @@ def symbol_quality(
     return pl.DataFrame(rows, schema=SYMBOL_QUALITY_SCHEMA, orient="row")
 
 
-def judge(quality: pl.DataFrame, gate: EventQuality) -> pl.DataFrame:
+def judge(quality: pl.DataFrame, gate: EventQuality, prevalence: Mapping[str, Prevalence] = _NO_BOUNDS) -> pl.DataFrame:
     """One row an event type over its available symbols, with ``verdict`` and ``is_tested``.
+
+    `prevalence` holds the bounds of single event types, which go before those of the gate.
 
     A verdict is ``tested``, ``unavailable: needs …`` (on every symbol), or the bound that is missed.
     """
@@ -82,15 +86,22 @@ def judge(quality: pl.DataFrame, gate: EventQuality) -> pl.DataFrame:
         pl.when(pl.col("n_joinable") > 0).then(pl.col("n_joined") / pl.col("n_joinable")).alias("join_rate"),
         pl.when(pl.col("n_events") > 0).then(pl.col("n_clustered") / pl.col("n_events")).alias("clustered_share"),
     )
+    fewest, most = (
+        pl.col("event_type").replace_strict(own, default=bound, return_dtype=pl.Float64)
+        for own, bound in (
+            (_given(prevalence, "min_per_10000_bars"), gate.min_per_10000_bars),
+            (_given(prevalence, "max_per_10000_bars"), gate.max_per_10000_bars),
+        )
+    )
     verdict = (
         pl.when(pl.col("symbols") == "")
         .then(pl.format("unavailable: needs {}", "needs"))
         .when(pl.col("n_events") == 0)
         .then(pl.lit("no occurrence"))
-        .when(pl.col("per_10000_bars") < gate.min_per_10000_bars)
-        .then(pl.lit(f"too rare: fewer than {gate.min_per_10000_bars:g} per 10,000 bars"))
-        .when(pl.col("per_10000_bars") > gate.max_per_10000_bars)
-        .then(pl.lit(f"too frequent: more than {gate.max_per_10000_bars:g} per 10,000 bars"))
+        .when(pl.col("per_10000_bars") < fewest)
+        .then(pl.format("too rare: fewer than {} per 10,000 bars", _shown(fewest)))
+        .when(pl.col("per_10000_bars") > most)
+        .then(pl.format("too frequent: more than {} per 10,000 bars", _shown(most)))
         .when(pl.col("join_rate").fill_null(0.0) < gate.min_join_rate)
         .then(pl.lit(f"join rate below {gate.min_join_rate:g}"))
         .when(pl.col("clustered_share") > gate.max_clustered_share)
@@ -100,3 +111,12 @@ def judge(quality: pl.DataFrame, gate: EventQuality) -> pl.DataFrame:
         .otherwise(pl.lit("tested"))
     )
     return rates.with_columns(verdict.alias("verdict")).with_columns((pl.col("verdict") == "tested").alias("is_tested"))
+
+
+def _given(prevalence: Mapping[str, Prevalence], field: str) -> dict[str, float]:
+    return {name: bound for name, own in prevalence.items() if (bound := getattr(own, field)) is not None}
+
+
+def _shown(bound: pl.Expr) -> pl.Expr:
+    """A bound as text, without ``.0``."""
+    return bound.cast(pl.String).str.strip_suffix(".0")

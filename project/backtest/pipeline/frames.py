@@ -144,6 +144,8 @@ def perpetual_frame(
     """
     import polars as pl
 
+    from backtest.features.bar_columns import with_all_columns
+
     dataset = plan.root.features(symbol)
     expected = features_hash(spec)
     for path in month_files(dataset, start, end):
@@ -159,12 +161,13 @@ def perpetual_frame(
             f"features of {symbol} cover {len(features):,} of the {len(bars):,} cleaned bars from {start} to {end}. "
             "Build them again: make discover-edges-from-raw (or backtest features)."
         )
+    bars = with_all_columns(bars, spec.columns, spec.calendars.values())
     return pl.concat([bars, features.drop("timestamp")], how="horizontal")
 
 
 def features_hash(spec: Spec) -> str:
     """Hash of all that decides a feature's values besides the bars."""
-    return spec.part_hash("columns", "features")
+    return spec.part_hash("columns", "calendars", "features")
 
 
 def inputs_of(spec: Spec) -> set[str]:

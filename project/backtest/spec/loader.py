@@ -15,8 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from backtest.errors import SpecError, did_you_mean, listed
 from backtest.expressions import CompiledExpression, ExpressionError, compile_expression
+from backtest.expressions.excess import excess
 from backtest.spec.models import (
     ALL_STATES,
+    Calendar,
     Column,
     Contract,
     Costs,
@@ -63,6 +65,7 @@ class CompiledEvent:
     model: Event
     when: CompiledExpression
     direction: CompiledExpression
+    strength: CompiledExpression | None
     lookback_bars: int
     """Bars of *features* that its own windows reach."""
     inputs: frozenset[str]
@@ -78,6 +81,7 @@ class Spec:
     """Everything under ``spec/``, checked and compiled; features are in an order in which they can be built."""
 
     columns: Mapping[str, Column]
+    calendars: Mapping[str, Calendar]
     features: Mapping[str, CompiledFeature]
     states: Mapping[str, CompiledState]
     events: Mapping[str, CompiledEvent]
@@ -177,7 +181,7 @@ class _UniqueKeyLoader(yaml.CSafeLoader):
 class _Reader:
     """Collects models and faults while reading one spec folder."""
 
-    FOLDERS: Final = ("features", "states", "events", "templates", "contracts")
+    FOLDERS: Final = ("calendars", "features", "states", "events", "templates", "contracts")
     FILES: Final = ("columns", "gates", "costs", "discovery", "simulation", "known_defects")
 
     def __init__(self, root: Path, names: list[str]) -> None:
@@ -198,6 +202,7 @@ class _Reader:
         discovery = self._single("discovery", TypeAdapter(Discovery))
         simulation = self._single("simulation", TypeAdapter(Simulation))
         known_defects = self._known_defects()
+        calendars = dict(self._folder("calendars", Calendar, "name"))
         features = dict(self._folder("features", Feature, "name"))
         states = dict(self._folder("states", State, "name"))
         events = dict(self._folder("events", Event, "event_type"))
@@ -212,6 +217,7 @@ class _Reader:
 
         for name in sorted(set(columns) & set(features)):
             self.faults.append(f"features/{name}.yaml: {name!r} is a bar column already")
+        self._check_calendars(calendars, columns)
         self._check_templates(templates)
         compiled_features = self._compile_features(columns, features)
         names = [*columns, *features]
@@ -239,6 +245,7 @@ class _Reader:
             return None
         models = {
             "columns": columns,
+            "calendars": calendars,
             "features": features,
             "states": states,
             "events": events,
@@ -251,6 +258,7 @@ class _Reader:
         }
         return Spec(
             columns=columns,
+            calendars=calendars,
             features=compiled_features,
             states={name: state for name, state in compiled_states.items() if state is not None},
             events={name: event for name, event in compiled_events.items() if event is not None},
@@ -407,18 +415,48 @@ class _Reader:
             self.faults.append(f"{file}: the parameter {name!r} has the name of a column or feature")
         when = self._compile(file, "when", event.when, names, "boolean", event.parameters)
         direction = self._compile(file, "direction", event.direction, names, "number", event.parameters)
+        strength = self._compile_strength(file, event, names)
         if when is None or direction is None:
             return None
         inputs = when.inputs | direction.inputs
         parts = [features[name].columns for name in inputs & features.keys()]
+        bar_columns = frozenset(inputs & columns.keys()).union(*parts)
+        datasets = sorted({columns[name].dataset for name in bar_columns})
+        if event.needs is not None and sorted(event.needs) != datasets:
+            self.faults.append(
+                f"{file}: needs is {', '.join(sorted(event.needs)) or 'nothing'}; the data sets its expressions end in "
+                f"are {', '.join(datasets) or 'none'}"
+            )
         return CompiledEvent(
             event,
             when,
             direction,
+            strength,
             max(when.lookback_bars, direction.lookback_bars),
-            inputs,
-            frozenset(inputs & columns.keys()).union(*parts),
+            inputs | (strength.inputs if strength is not None else frozenset()),
+            bar_columns,
         )
+
+    def _compile_strength(self, file: str, event: Event, names: list[str]) -> CompiledExpression | None:
+        if event.strength is not None:
+            return self._compile(file, "strength", event.strength, names, "number", event.parameters)
+        try:
+            text = excess(event.when)
+            return compile_expression(text, names, parameters=event.parameters) if text is not None else None
+        except ExpressionError:
+            return None  # told of `when` already
+
+    def _check_calendars(self, calendars: Mapping[str, Calendar], columns: Mapping[str, Column]) -> None:
+        maker: dict[str, str] = {}
+        for name, calendar in calendars.items():
+            for column in calendar.columns:
+                if column in maker:
+                    self.faults.append(f"calendars/{name}.yaml: {maker[column]} makes the column {column!r} already")
+                maker[column] = f"calendars/{name}.yaml"
+                if column not in columns:
+                    self.faults.append(
+                        f"calendars/{name}.yaml: makes the column {column!r}; describe it in columns.yaml"
+                    )
 
     def _check_planted(
         self, simulation: Simulation, events: Mapping[str, Event], states: Mapping[str, CompiledState | None]

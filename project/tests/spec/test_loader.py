@@ -85,6 +85,26 @@ def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:
         ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOK: { min_events: 60 } }", "Did you mean 'VOL_SHOCK'?"),
         ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { min_event: 60 } }", "VOL_SHOCK name 'min_event'"),
         ("simulation.yaml", "event_type: VOL_SHOCK", "event_type: VOL_SHOK", "Did you mean 'VOL_SHOCK'?"),
+        (
+            "events/VOL_SHOCK.yaml",
+            "needs: [ohlcv_5m]",
+            "needs: [metrics]",
+            "needs is metrics; the data sets its expressions",
+        ),
+        ("calendars/sessions.yaml", "Asia/Tokyo", "Asia/Tokio", "a time zone has an IANA name, such as Europe/London"),
+        (
+            "calendars/sessions.yaml",
+            'opens: "08:00"',
+            'opens: "18:00"',
+            "opens at 18:00, not before it closes at 16:30",
+        ),
+        (
+            "calendars/scheduled_news.yaml",
+            "[\n      2020-01-29",
+            "[\n      2019-01-29",
+            "2019-01-29 lies outside 2020-01-01",
+        ),
+        ("calendars/fee_change.yaml", "name: fee_change", "name: fees", "it must equal the file's name, 'fee_change'"),
         ("discovery.yaml", "seed: 20240229", "seed: 1\nseed: 2", "found the key 'seed' twice"),
     ],
 )
@@ -124,7 +144,9 @@ def test_yaml_that_is_none_is_a_fault_with_its_place(folder: Path) -> None:
 def test_files_in_places_that_are_not_read_are_a_fault(folder: Path) -> None:
     (folder / "event").mkdir()
     (folder / "event" / "X.yaml").write_text("a: 1\n", encoding="utf-8")
-    assert "event/X.yaml: nothing is read from here; files lie in features/, states/, events/" in fault_of(folder)
+    assert "event/X.yaml: nothing is read from here; files lie in calendars/, features/, states/, events/" in fault_of(
+        folder
+    )
 
 
 def test_a_missing_folder_names_the_variable(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def partitions(plan: Plan) -> Sequence[str]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("columns", "features", "states", "events", "discovery")
+    return load_spec(plan.spec_root).part_hash("columns", "calendars", "features", "states", "events", "discovery")
 
 
 def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
@@ -52,7 +52,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     frame, start = symbol_frame(plan, definitions, symbol)
     needs = {name: missing_datasets(frame, event, definitions.columns) for name, event in definitions.events.items()}
     available = [event for name, event in definitions.events.items() if not needs[name]]
-    events = detect_events(frame, available, symbol).filter(pl.col("timestamp") >= start)
+    events = detect_events(frame, available, symbol, definitions.states).filter(pl.col("timestamp") >= start)
     datasets = {name: column.dataset for name, column in definitions.columns.items()}
     masks = {name: taint_mask(event.columns, datasets) for name, event in definitions.events.items()}
     bars = perpetual_bars(plan.root, symbol, start - _reach(plan), symbol_window(plan, symbol)[1])
