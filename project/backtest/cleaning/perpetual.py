@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from backtest.cleaning.contracts import with_contract_interval
 from backtest.cleaning.funding import clean_funding, join_funding
+
+if TYPE_CHECKING:
+    from backtest.spec.models import Contract
 
 METRICS_STALE_AFTER_BARS: Final = 3
 MIN_BOOK_COVERAGE: Final = 0.5
@@ -35,7 +39,9 @@ DATASET_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 """Columns of the cleaned bars that each data set fills."""
 
 
-def join_datasets(bars: pl.DataFrame, raw: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def join_datasets(
+    bars: pl.DataFrame, raw: Mapping[str, pl.DataFrame], contract: Contract | None = None
+) -> pl.DataFrame:
     """`bars` with funding and the columns of `DATASET_COLUMNS`, all Float64, null where unknown; ``gap``, ``zero_volume``.
 
     Parameters
@@ -43,6 +49,7 @@ def join_datasets(bars: pl.DataFrame, raw: Mapping[str, pl.DataFrame]) -> pl.Dat
     bars : cleaned bars of one perpetual on the full grid, oldest first.
     raw : rows of each raw data set by its name, in any order, of rows with one stamp the last counts; a data set that is
         left out gives nulls.
+    contract : its funding interval stands where one is neither published nor observed.
 
     Notes
     -----
@@ -51,7 +58,8 @@ def join_datasets(bars: pl.DataFrame, raw: Mapping[str, pl.DataFrame]) -> pl.Dat
     missing is not a constant value.
     """
     funding = raw.get("funding")
-    joined = join_funding(bars, clean_funding(funding if funding is not None else _no_funding()))
+    stamps = clean_funding(funding if funding is not None else _no_funding())
+    joined = join_funding(bars, stamps if contract is None else with_contract_interval(stamps, contract))
     for dataset, column in CLOSES.items():
         close = pl.col("close")
         is_sound = close.is_finite() if dataset == "premium_5m" else close.is_finite() & (close > 0)

@@ -12,13 +12,6 @@ import polars as pl
 
 UTC_MILLISECONDS: Final = pl.Datetime("ms", "UTC")
 
-_PRICES: Final[dict[str, pl.DataType]] = {
-    "timestamp": UTC_MILLISECONDS,
-    "open": pl.Float64(),
-    "high": pl.Float64(),
-    "low": pl.Float64(),
-    "close": pl.Float64(),
-}
 _BARS: Final[dict[str, pl.DataType]] = {
     "timestamp": UTC_MILLISECONDS,
     "open": pl.Float64(),
@@ -30,6 +23,14 @@ _BARS: Final[dict[str, pl.DataType]] = {
     "trade_count": pl.Int64(),
     "taker_buy_volume": pl.Float64(),
     "taker_buy_quote_volume": pl.Float64(),
+}
+
+_PRICES: Final[dict[str, pl.DataType]] = {
+    "timestamp": UTC_MILLISECONDS,
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
 }
 
 RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {

@@ -64,6 +64,12 @@ def cleaned_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetim
     return _extent(files) if files else None
 
 
+def cleaned_symbols(root: DataRoot) -> list[str]:
+    """Perpetuals that have cleaned bars, sorted."""
+    folders = root.lake.glob("cleaned/perp/*/bars_5m")
+    return sorted(folder.parent.name for folder in folders if month_files(folder))
+
+
 def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetime] | None:
     """First bar and end (exclusive) of a symbol's features; None where there are none."""
     files = month_files(root.features(symbol))
@@ -88,13 +94,14 @@ def clipped(
 
 
 def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
-    """Cleaned perpetual bars of [start, end) with spot close and volume beside them (null where there are none).
+    """Cleaned perpetual bars of [start, end) with the spot bars (null where there are none) and the market beside them.
 
     Raises DataError where the bars were cleaned before a data set was added.
     """
     import polars as pl
 
     from backtest.cleaning.taint import beside_spot
+    from backtest.features.cross_section import with_market
 
     bars = read_months(root.cleaned_bars("perp", symbol), start, end)
     if "taint" not in bars.columns and not bars.is_empty():
@@ -109,7 +116,23 @@ def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.date
         "is_tainted": pl.Boolean(),
     }
     spot = read_months(root.cleaned_bars("spot", symbol), start, end, schema=schema)
-    return beside_spot(bars, spot)
+    return with_market(beside_spot(bars, spot), market_of(root, bars["timestamp"], start, end))
+
+
+def market_of(root: DataRoot, stamps: pl.Series, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
+    """What all symbols do at each of the bars `stamps` of [start, end); DataError where the lake lacks some of it."""
+    import polars as pl
+
+    from backtest.features.cross_section import MARKET_SCHEMA
+
+    market = read_months(root.market_features(), start, end, schema=MARKET_SCHEMA)
+    n_missing = len(pl.DataFrame([stamps]).join(market, on="timestamp", how="anti"))
+    if n_missing:
+        raise DataError(
+            f"the returns across symbols in {root.market_features()} lack {n_missing:,} of the {len(stamps):,} bars from "
+            f"{start} to {end}. Build them: make discover-edges-from-raw."
+        )
+    return market
 
 
 def perpetual_frame(

@@ -13,6 +13,7 @@ from backtest.pipeline.frames import BAR_DATASETS, missing_bars, venue_of
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 MARKETS: tuple[Market, ...] = ("perp", "spot")
+SIMULATED_VENUE = "simulated"
 
 
 def partitions(plan: Plan) -> Sequence[str]:
@@ -44,13 +45,14 @@ def parameters(plan: Plan, partition: str) -> Mapping[str, Json]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("known_defects")
+    return load_spec(plan.spec_root).part_hash("contracts", "known_defects")
 
 
 def run(plan: Plan, partition: str) -> Outcome:
     import polars as pl
 
     from backtest.cleaning.bars import clean_bars
+    from backtest.cleaning.contracts import while_listed
     from backtest.cleaning.perpetual import DATASET_COLUMNS, join_datasets
     from backtest.cleaning.taint import matched_defects, with_bar_taint, with_taint
     from backtest.lake.files import write_parquet
@@ -60,8 +62,14 @@ def run(plan: Plan, partition: str) -> Outcome:
 
     market, symbol = _parts(partition)
     venue = venue_of(plan, market, symbol) or ""
-    defects = [one for one in load_spec(plan.spec_root).known_defects if one.venue == venue]
-    cleaned = clean_bars(*(read_raw(plan.root, venue, market, symbol, dataset) for dataset in BAR_DATASETS))
+    definitions = load_spec(plan.spec_root)
+    contract = definitions.contract(symbol)
+    defects = [one for one in definitions.known_defects if one.venue == venue]
+    raw = [read_raw(plan.root, venue, market, symbol, dataset) for dataset in BAR_DATASETS]
+    # A simulated market may lie before its namesake was listed; spot is listed on days of its own.
+    has_dates = market == "perp" and venue != SIMULATED_VENUE
+    listed = [while_listed(rows, contract) if has_dates else rows for rows in raw]
+    cleaned = clean_bars(*listed)
     bars = cleaned.bars
     if bars.is_empty():
         raise DataError(
@@ -71,9 +79,9 @@ def run(plan: Plan, partition: str) -> Outcome:
     bars = with_bar_taint(bars, defects, market, symbol)
     stamps = 0
     if market == "perp":
-        raw = {name: read_raw(plan.root, venue, market, symbol, name) for name in DATASET_COLUMNS}
-        bars = with_taint(join_datasets(bars, raw), defects, symbol)
-        stamps = raw["funding"]["timestamp"].n_unique()
+        beside = {name: read_raw(plan.root, venue, market, symbol, name) for name in DATASET_COLUMNS}
+        bars = with_taint(join_datasets(bars, beside, contract), defects, symbol)
+        stamps = beside["funding"]["timestamp"].n_unique()
     known = matched_defects(defects, market, symbol, bars)
     for line in known:
         print(line)
@@ -94,6 +102,7 @@ def run(plan: Plan, partition: str) -> Outcome:
             "first_bar": bars["timestamp"][0].isoformat(),
             "last_bar": bars["timestamp"][-1].isoformat(),
             "funding_stamps": stamps,
+            "outside_listing": sum(map(len, raw)) - sum(map(len, listed)),
             "known_defects": len(known),
             "tainted_bars": int(bars["is_tainted"].sum()),
             **totals,
