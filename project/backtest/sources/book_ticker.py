@@ -83,7 +83,7 @@ def parse_book_ticker(parts: Iterable[bytes], file: str, period_ms: tuple[int, i
             if is_header(head[0]):
                 _, _, part = part.partition(b"\n")
                 first_row += 1
-        if part.strip():
+        if part and not part.isspace():
             _add(sums, _rows(part, positions, width, file, first_row, defects), period_ms, file, defects)
     if positions is None:
         raise DataError("it is empty")

@@ -231,6 +231,7 @@ class _Reader:
             if name not in events:
                 self.faults.append(f"gates.yaml: overrides name {name!r}, no such event.{did_you_mean(name, events)}")
         self._check_planted(simulation, events, compiled_states)
+        self._check_defects(known_defects, columns)
         bar_expressions = {
             field: self._compile("discovery.yaml", field, getattr(discovery, field), names, "number")
             for field in (
@@ -469,6 +470,16 @@ class _Reader:
                         f"simulation.yaml: planted_edges name the {field} {name!r}, which does not exist."
                         f"{did_you_mean(name, known)}"
                     )
+
+    def _check_defects(self, defects: tuple[KnownDefect, ...], columns: Mapping[str, Column]) -> None:
+        """A data set nothing rests on would be matched with nothing, which is most likely a slip of the pen."""
+        known = sorted({column.dataset for column in columns.values()} | {"ohlcv_1m"})
+        for number, defect in enumerate(defects, start=1):
+            if defect.dataset not in known:
+                self.faults.append(
+                    f"known_defects.yaml: entry {number} names the data set {defect.dataset!r}, which no column comes from."
+                    f"{did_you_mean(defect.dataset, known)}"
+                )
 
     def _check_templates(self, templates: Mapping[str, Template]) -> None:
         """Two verbs of one side with one policy would test the same series twice."""

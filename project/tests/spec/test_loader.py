@@ -168,3 +168,27 @@ def test_overrides_change_one_limit_of_one_event(folder: Path) -> None:
     gates = load_spec(folder).gates
     assert gates.discovery_profile("VOL_SHOCK").min_events == 80
     assert gates.discovery_profile("VOL_SPIKE").min_events == 50
+
+
+def test_a_known_defect_names_a_data_set_a_span_and_a_source(folder: Path) -> None:
+    path = folder / "known_defects.yaml"
+    edit(path, "dataset: mark_5m", "dataset: mark5m")
+    assert (
+        "known_defects.yaml: entry 1 names the data set 'mark5m', which no column comes from. Did you mean 'mark_5m'?"
+        in (fault_of(folder))
+    )
+    path.write_text(
+        "- {venue: binance, market: perp, dataset: mark_5m, symbols: null, file: a, start: 2023-01-02T00:00:00Z}\n"
+    )
+    fault = fault_of(folder)
+    for field in ("end", "cause", "source"):
+        assert f"known_defects.yaml: 0.{field}: is missing" in fault
+
+
+def test_a_spec_without_known_defects_is_sound_and_another_list_is_another_ontology(folder: Path) -> None:
+    before = load_spec(folder)
+    (folder / "known_defects.yaml").unlink()
+    without = load_spec(folder)
+    assert (len(before.known_defects) > 0, without.known_defects) == (True, ())
+    assert before.ontology_hash != without.ontology_hash
+    assert before.part_hash("known_defects") != without.part_hash("known_defects")
