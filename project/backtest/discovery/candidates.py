@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.discovery.day_scores import SUM_COLUMNS
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.hypotheses import KEY
 from backtest.discovery.inference import ClusterT, block_days, cluster_t, segment_sums
@@ -121,7 +120,11 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
         key // span,
         key % span,
         np.bincount(group, weights=rows["n"].to_numpy(), minlength=len(key)).astype(np.int64),
-        {name: segment_sums(rows[name].to_numpy(), group, len(key)) for name in SUM_COLUMNS},
+        {
+            name: segment_sums(rows[name].to_numpy(), group, len(key))
+            for name in rows.columns
+            if name.startswith("sum_")
+        },
     )
 
 
@@ -131,8 +134,12 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
     The tests read the discovery fold alone; the confirmation fold is read for the hypotheses that the discovery fold
     made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign.
     """
+    return assess_rows(register, collect_rows(register, scores), folds, spec)
+
+
+def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec) -> pl.DataFrame:
+    """`assess` on day scores that are collected already."""
     size = len(register)
-    rows = collect_rows(register, scores)
     epoch = np.datetime64("1970-01-01", "D")
     cut = int((np.datetime64(folds.confirmation_start, "D") - epoch).astype(np.int64))
     first, second = rows.where(rows.day < cut), rows.where(rows.day >= cut)
@@ -308,9 +315,13 @@ def _eligibility_margin(z: ClusterT, later: ClusterT, busiest: Floats, limits: _
 
 
 def _significance_margin(q: Floats, family_wise: Floats, significant: Booleans, limits: _Limits) -> Floats:
-    """Distance of q to the tree's level, or of the family-wise p to its own, whichever is nearer; ≤ 0 where not passed."""
-    margin = np.fmax(limits("tree_level") - q, limits("family_wise_level") - family_wise)
-    return np.asarray(np.where(significant, np.fmax(margin, 0.0), np.fmin(margin, 0.0)))
+    """Distance of q to the tree's level or of the family-wise p to its own: the larger where passed, the nearer miss else.
+
+    A q below the tree's level is no pass where the tree did not select the leaf; then the family-wise distance counts.
+    """
+    tree, tier_a = limits("tree_level") - q, limits("family_wise_level") - family_wise
+    missed = np.where(tree < 0, np.fmax(tree, tier_a), tier_a)
+    return np.asarray(np.where(significant, np.fmax(np.fmax(tree, tier_a), 0.0), missed))
 
 
 def _frame(

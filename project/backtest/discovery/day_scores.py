@@ -27,6 +27,9 @@ SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
 the same in units of its expected volatility; ``cost`` is what either side pays (fraction), ``funding`` what a position in
 the event's direction pays at stamps."""
 
+SUM_TRUTH: Final = "sum_truth"
+"""A further column in simulated markets: what the trades earn on average because of what was planted (fraction)."""
+
 SUM_COLUMNS: Final = tuple(name for name in SCORE_SCHEMA if name.startswith("sum_"))
 
 
@@ -39,6 +42,8 @@ class TradeScores:
     y: Floats
     cost: Floats
     funding: Floats
+    truth: Floats | None = None
+    """Known in simulated markets only."""
 
 
 def abnormal_returns(gross: Floats, direction: Floats, bars_held: Integers, mean_bar_return: Floats) -> Floats:
@@ -69,12 +74,11 @@ def sum_by_day(trades: TradeScores, members: Booleans) -> tuple[Integers, Intege
     -------
     days : (g,) the days that occur.
     counts : (g, s)
-    sums : (g, s, 6) in the order of `SUM_COLUMNS`.
+    sums : (g, s, 6) in the order of `SUM_COLUMNS`; (g, s, 7) with the truth where it is known.
     """
     days, starts = np.unique(trades.day, return_index=True)
-    columns = np.stack(
-        [trades.z, trades.z**2, trades.y, trades.y**2, trades.cost, trades.funding], axis=1
-    )  # the order of SUM_COLUMNS
+    summed = [trades.z, trades.z**2, trades.y, trades.y**2, trades.cost, trades.funding]  # the order of SUM_COLUMNS
+    columns = np.stack(summed if trades.truth is None else [*summed, trades.truth], axis=1)
     if len(days) == 0:
         return days, np.zeros((0, members.shape[1]), np.int64), np.zeros((0, members.shape[1], columns.shape[1]))
     counts = np.add.reduceat(members.astype(np.int64), starts, axis=0)
@@ -86,6 +90,7 @@ def score_frame(
     policy: str, horizon: str, state_ids: list[str], days: Integers, counts: Integers, sums: Floats
 ) -> pl.DataFrame:
     """The day scores of one policy and horizon in long form (`SCORE_SCHEMA`), days without trades left out."""
+    has_truth = sums.shape[2] > len(SUM_COLUMNS)
     state, group = np.nonzero(counts.T)
     return pl.DataFrame(
         {
@@ -96,7 +101,10 @@ def score_frame(
             else pl.Series([], dtype=pl.String),
             "day": days[group].astype(np.int32),
             "n": counts[group, state].astype(np.int32),
-            **{name: sums[group, state, column] for column, name in enumerate(SUM_COLUMNS)},
+            **{
+                name: sums[group, state, column]
+                for column, name in enumerate((*SUM_COLUMNS, SUM_TRUTH)[: sums.shape[2]])
+            },
         },
-        schema=SCORE_SCHEMA,
+        schema={**SCORE_SCHEMA, SUM_TRUTH: pl.Float64()} if has_truth else SCORE_SCHEMA,
     )

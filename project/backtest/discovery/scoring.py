@@ -20,6 +20,7 @@ from backtest.discovery.day_scores import (
 from backtest.discovery.folds import Folds
 from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers, forward_trades
 from backtest.discovery.hypotheses import Trial, event_trials
+from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
 from backtest.engine.costs import round_trip_cost
 from backtest.spec.models import ALL_STATES
 
@@ -46,6 +47,8 @@ class SymbolMarket:
     fallback_direction: Floats
     turnover_usd: Floats
     states: dict[str, Booleans]
+    planted_drift: Floats | None = None
+    """Of a simulated market, where the frame has it."""
 
 
 def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: Spec, folds: Folds) -> SymbolMarket:
@@ -61,6 +64,7 @@ def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: 
         pl.col("open").alias("_open"),
         pl.col("close").alias("_close"),
         pl.col("funding_stamp_rate").fill_null(0.0).alias("_funding"),
+        *(pl.col(name).alias(f"_{name}") for name in (PLANTED_DRIFT,) if name in frame.columns),
     )
 
     def array(name: str) -> Floats:
@@ -82,6 +86,7 @@ def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: 
         fallback_direction=array("fallback_direction"),
         turnover_usd=array("bar_turnover_usd"),
         states={name: states[name].fill_null(value=False).to_numpy() for name in states.columns if name != "timestamp"},
+        planted_drift=array(PLANTED_DRIFT) if PLANTED_DRIFT in frame.columns else None,
     )
 
 
@@ -174,9 +179,11 @@ def _score_trial(
     )
     cost = round_trip_cost(
         spec.costs,
+        spec.contract(market.symbol),
         market.symbol,
         market.day[entry],
         market.day[exit_],
+        market.bars.open[entry],
         market.volatility[bar],
         market.turnover_usd[bar],
     )
@@ -186,6 +193,7 @@ def _score_trial(
         abnormal,
         cost,
         made.funding[inside],
+        None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, direction[event]),
     )
     days, counts, sums = sum_by_day(trades, members[event])
     return score_frame(trial.policy.policy_id, trial.horizon, state_ids, days, counts, sums)

@@ -31,7 +31,7 @@ def visits_to_max(x: pl.Series, depth: pl.Series, window: int) -> pl.Series:
         rows = windows[start : start + step]
         known = np.isfinite(rows)
         level = np.max(rows, axis=1, initial=-np.inf, where=known)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             inside = rows >= (level - depths[start : start + step])[:, None]
         visits = inside[:, 0] + (inside[:, 1:] & ~inside[:, :-1]).sum(axis=1)
         enough = (known.sum(axis=1) >= min_samples(window)) & np.isfinite(depths[start : start + step])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -31,6 +31,18 @@ def build_features(bars: pl.DataFrame, features: Sequence[CompiledFeature]) -> p
             frame, level = _with(frame, level), []
         level.append(feature)
     return _with(frame, level).select("timestamp", *(feature.model.name for feature in features)).collect()
+
+
+def needed_features(features: Mapping[str, CompiledFeature], names: Collection[str]) -> list[CompiledFeature]:
+    """The named features and all they are made of, in the order of `features` (in which they can be built)."""
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in features and name not in needed:
+            needed.add(name)
+            waiting.extend(features[name].expression.inputs)
+    return [feature for name, feature in features.items() if name in needed]
 
 
 def _with(frame: pl.LazyFrame, level: Collection[CompiledFeature]) -> pl.LazyFrame:

@@ -25,9 +25,21 @@ _BARS: Final[dict[str, pl.DataType]] = {
     "taker_buy_quote_volume": pl.Float64(),
 }
 
+_PRICES: Final[dict[str, pl.DataType]] = {
+    "timestamp": UTC_MILLISECONDS,
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+}
+
 RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
     "ohlcv_5m": _BARS,
     "ohlcv_1m": _BARS,
+    # Mark price, index price (quote currency) and premium index (fraction of the index) of a perpetual.
+    "mark_5m": _PRICES,
+    "index_5m": _PRICES,
+    "premium_5m": _PRICES,
     # Paid by longs to shorts at the stamp, as a fraction of notional; the interval in hours is null where not told.
     "funding": {
         "timestamp": UTC_MILLISECONDS,
@@ -60,6 +72,15 @@ RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
         "best_ask_depth_usd": pl.Float64(),
         "book_imbalance": pl.Float64(),
         "book_coverage": pl.Float64(),
+    },
+    # Notional in USD within 1 % and 5 % of mid, the mean over the bar's snapshots; share of the expected snapshots.
+    "book_depth": {
+        "timestamp": UTC_MILLISECONDS,
+        "bid_depth_1pct_usd": pl.Float64(),
+        "ask_depth_1pct_usd": pl.Float64(),
+        "bid_depth_5pct_usd": pl.Float64(),
+        "ask_depth_5pct_usd": pl.Float64(),
+        "depth_coverage": pl.Float64(),
     },
     # Simulated markets only: log return added inside each bar of the full grid, the truth a search must find.
     "planted_drift": {

@@ -90,7 +90,7 @@ def test_any_other_variable_is_harmless_too(checkout: Path, variable: str) -> No
 
 
 def test_every_variable_is_handed_on_under_its_own_name_only(checkout: Path) -> None:
-    names = ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "ALLOW_MISSING")
+    names = ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "ALLOW_MISSING", "QUICK")
     _make(checkout, "run", *(f"{name}=value of {name}" for name in names), "BACKTEST_STAGE_CACHE=1")
     environment = _called(checkout)["environment"]
     for name in names:
@@ -130,7 +130,17 @@ def test_help_is_the_default_and_lists_every_target(checkout: Path) -> None:
     done = _make(checkout)
     listed = dict(re.findall(r"^  ([a-z-]+) +(\S.*)$", done.stdout, flags=re.MULTILINE))
     assert set(listed) == targets
-    for name in ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "ALLOW_MISSING", "BACKTEST_DATA_ROOT"):
+    for name in (
+        "RUN_ID",
+        "SYMBOLS",
+        "START",
+        "END",
+        "STRATEGIES",
+        "SOURCE",
+        "ALLOW_MISSING",
+        "QUICK",
+        "BACKTEST_DATA_ROOT",
+    ):
         assert re.search(rf"\b{name}\b", done.stdout.split("Variables")[1])
 
 

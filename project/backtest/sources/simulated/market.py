@@ -10,13 +10,20 @@ import numpy as np
 import polars as pl
 
 from backtest.lake.schemas import RAW_SCHEMAS
-from backtest.sources.simulated.book import Book, book_ticker
+from backtest.sources.simulated.book import Book, Depth, book_depth, book_ticker, log_spreads
 from backtest.sources.simulated.calendar import Mask, bar_times, log_volume_season, missing_bars
-from backtest.sources.simulated.carry import basis_bps, funding_rates, funding_stamps
+from backtest.sources.simulated.carry import (
+    basis_bps,
+    funding_rates,
+    funding_stamps,
+    mark_deviations,
+    premiums,
+    spot_basis_bps,
+)
 from backtest.sources.simulated.positioning import Positioning, positioning
-from backtest.sources.simulated.prices import Bars, Tick, log_prices, rounded_bars, spot_prices
+from backtest.sources.simulated.prices import Bars, LogPrices, Tick, log_prices, related_prices, rounded_bars
 from backtest.sources.simulated.settings import STEPS_PER_BAR, SimulationSettings
-from backtest.sources.simulated.streams import Floats
+from backtest.sources.simulated.streams import Floats, Streams
 from backtest.sources.simulated.trading import Counts, Trading, perpetual_trading, spot_trading
 from backtest.sources.simulated.volatility import (
     MarketFactors,
@@ -29,6 +36,14 @@ from backtest.sources.simulated.volatility import (
 DatasetKey = tuple[str, str, str]
 
 BARS: Final = "ohlcv_5m"
+MARK: Final = "mark_5m"
+INDEX: Final = "index_5m"
+PREMIUM: Final = "premium_5m"
+# Digits that computed prices have beyond traded ones, and digits of the premium.
+COMPUTED_DIGITS: Final = 2
+_PREMIUM_DIGITS: Final = 8
+# Mean distance of the premium's extremes within a bar from its ends, as a fraction.
+_PREMIUM_EXTREME: Final = 0.5e-4
 
 
 @dataclass(frozen=True)
@@ -45,10 +60,10 @@ def simulate_market(settings: SimulationSettings) -> SimulatedMarket:
     Returns
     -------
     SimulatedMarket
-        For each symbol ``ohlcv_5m`` of perp and spot, and of perp ``funding``, ``metrics``, ``liquidations`` and
-        ``book_ticker``. ``metrics`` and ``funding`` are known at their stamp; other rows at the close of their bar. A
-        bar in a halt is flat with zero volume and has no row in ``metrics``, ``liquidations`` and ``book_ticker``;
-        the metrics begin with the second bar.
+        For each symbol ``ohlcv_5m`` of perp and spot, and of perp ``mark_5m``, ``index_5m``, ``premium_5m``,
+        ``funding``, ``metrics``, ``liquidations``, ``book_ticker`` and ``book_depth``. ``metrics`` and ``funding`` are
+        known at their stamp; other rows at the close of their bar. A bar in a halt is flat with zero volume and has no
+        row in any other data set; the metrics begin with the second bar.
     """
     factors = MarketFactors(settings)
     times, volume_season = bar_times(settings), log_volume_season(settings)
@@ -67,7 +82,11 @@ def _symbol_datasets(
     volatility = bar_volatility(factors, symbol, bar_shocks, jumps)
     prices = log_prices(settings, symbol, shocks, volatility.sigma, jumps, halted)
     tick, basis = Tick.of(settings, symbol), basis_bps(settings, symbol, bar_shocks)
-    perp_bars, spot_bars = rounded_bars(prices, tick), rounded_bars(spot_prices(prices, basis, halted), tick)
+    spot = related_prices(prices, 1e-4 * spot_basis_bps(settings, symbol, basis), halted)
+    perp_bars, spot_bars = rounded_bars(prices, tick), rounded_bars(spot, tick)
+    premium = premiums(settings, symbol, basis)
+    rates = funding_rates(settings, symbol, premium)
+    log_spread = log_spreads(settings, symbol, volatility, jumps)
     moves = np.divide(prices.returns, volatility.sigma, out=np.zeros(settings.n_bars), where=~halted)
     trading = perpetual_trading(
         factors, symbol, volume_season=volume_season, volatility=volatility, moves=moves, jumps=jumps, bars=perp_bars
@@ -80,10 +99,12 @@ def _symbol_datasets(
         ("spot", BARS): _bars_frame(
             times, spot_bars, spot_trading(factors, symbol, trading, spot_bars), missing_bars(settings, "spot", symbol)
         ),
-        ("perp", "funding"): _funding_frame(settings, symbol, times, basis),
+        **_computed_frames(settings, symbol, times, prices, premium, rates, halted),
+        ("perp", "funding"): _funding_frame(settings, symbol, times, rates),
         ("perp", "metrics"): _metrics_frame(times, held, trading, perp_bars.open),
         ("perp", "liquidations"): _liquidations_frame(times, held, halted),
-        ("perp", "book_ticker"): _book_frame(times, book_ticker(settings, symbol, volatility, jumps), halted),
+        ("perp", "book_ticker"): _book_frame(times, book_ticker(settings, symbol, log_spread), halted),
+        ("perp", "book_depth"): _depth_frame(times, book_depth(settings, symbol, log_spread, moves), halted),
     }
     return {(market, symbol, dataset): frame for (market, dataset), frame in frames.items()}
 
@@ -114,8 +135,39 @@ def _bars_frame(times: pl.Series, bars: Bars, trading: Trading, missing: Mask) -
     return _frame(BARS, times, columns, ~missing)
 
 
-def _funding_frame(settings: SimulationSettings, symbol: str, times: pl.Series, basis: Floats) -> pl.DataFrame:
-    rates = funding_rates(settings, symbol, basis)
+def _computed_frames(
+    settings: SimulationSettings,
+    symbol: str,
+    times: pl.Series,
+    prices: LogPrices,
+    premium: Floats,
+    rates: Floats,
+    halted: Mask,
+) -> dict[tuple[str, str], pl.DataFrame]:
+    """Mark price, index price and premium index; like the venue's files, each lacks some rows."""
+    tick = Tick.of(settings, symbol).finer(COMPUTED_DIGITS)
+    index = related_prices(prices, np.log1p(premium), halted)
+    mark = related_prices(prices, -mark_deviations(settings, symbol, premium, rates), halted)
+    return {
+        ("perp", dataset): _frame(dataset, times, vars(bars), ~halted & ~missing_bars(settings, dataset, symbol))
+        for dataset, bars in (
+            (MARK, rounded_bars(mark, tick)),
+            (INDEX, rounded_bars(index, tick)),
+            (PREMIUM, _premium_bars(Streams(settings.seed, symbol), premium)),
+        )
+    }
+
+
+def _premium_bars(streams: Streams, premium: Floats) -> Bars:
+    first, last = (np.round(values, _PREMIUM_DIGITS) for values in (premium[:-1], premium[1:]))
+    above, below = (
+        np.round(-_PREMIUM_EXTREME * np.log(streams.uniforms(f"premium/{side}", len(first))), _PREMIUM_DIGITS)
+        for side in ("above", "below")
+    )
+    return Bars(first, np.maximum(first, last) + above, np.minimum(first, last) - below, last)
+
+
+def _funding_frame(settings: SimulationSettings, symbol: str, times: pl.Series, rates: Floats) -> pl.DataFrame:
     hours = np.full(len(rates), settings.level("funding_interval_hours", symbol))
     columns = {"funding_rate": rates, "funding_interval_hours": hours}
     return _frame("funding", times.gather(funding_stamps(settings, symbol)), columns)
@@ -154,3 +206,7 @@ def _book_frame(times: pl.Series, book: Book, halted: Mask) -> pl.DataFrame:
         "book_coverage": book.book_coverage,
     }
     return _frame("book_ticker", times, columns, ~halted)
+
+
+def _depth_frame(times: pl.Series, depth: Depth, halted: Mask) -> pl.DataFrame:
+    return _frame("book_depth", times, vars(depth), ~halted)

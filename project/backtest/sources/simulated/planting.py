@@ -10,7 +10,7 @@ import polars as pl
 from backtest.errors import MisuseError, did_you_mean, listed
 from backtest.lake.schemas import RAW_SCHEMAS
 from backtest.sources.simulated.calendar import bar_times, halted_bars, moved_out_of_halts
-from backtest.sources.simulated.market import BARS, DatasetKey, SimulatedMarket
+from backtest.sources.simulated.market import BARS, COMPUTED_DIGITS, INDEX, MARK, DatasetKey, SimulatedMarket
 from backtest.sources.simulated.prices import Tick
 from backtest.sources.simulated.streams import Floats
 
@@ -20,9 +20,9 @@ PLANTED: str = "planted_drift"
 def plant_drift(market: SimulatedMarket, drift: Mapping[str, np.ndarray]) -> SimulatedMarket:
     """A new market with extra log returns inside chosen perpetual bars, spread evenly over each bar.
 
-    Close, high and low of the bar move consistently, all later prices are scaled, spot moves along (the basis is
-    unchanged). Volumes in base currency, flow, funding, liquidations and book stay; amounts in quote currency and
-    ``open_interest_usd`` follow the price.
+    Close, high and low of the bar move consistently, all later prices are scaled, spot, index and mark move along (basis
+    and premium are unchanged). Volumes in base currency, flow, funding, liquidations and book stay; amounts in quote
+    currency and ``open_interest_usd`` follow the price.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ def plant_drift(market: SimulatedMarket, drift: Mapping[str, np.ndarray]) -> Sim
         tick = Tick.of(market.settings, symbol)
         for key in (("perp", symbol, BARS), ("spot", symbol, BARS)):
             datasets[key] = _moved_bars(datasets[key], moves, tick)
+        for key in (("perp", symbol, MARK), ("perp", symbol, INDEX)):
+            datasets[key] = _moved_bars(datasets[key], moves, tick.finer(COMPUTED_DIGITS))
         datasets["perp", symbol, "metrics"] = _moved_metrics(datasets["perp", symbol, "metrics"], moves)
         key = ("perp", symbol, PLANTED)
         datasets[key] = _truth(datasets, key, times, planted)
@@ -86,7 +88,7 @@ def _moved_bars(bars: pl.DataFrame, moves: pl.DataFrame, tick: Tick) -> pl.DataF
     low = np.minimum(tick.rounded(old["low"] * before * np.sqrt(within)), np.minimum(first, last))
     price_ratio = (first + high + low + last) / (old["open"] + old["high"] + old["low"] + old["close"])
     columns: dict[str, Floats] = {"open": first, "high": high, "low": low, "close": last}
-    for name in ("quote_volume", "taker_buy_quote_volume"):
+    for name in {"quote_volume", "taker_buy_quote_volume"} & set(bars.columns):
         columns[name] = bars[name].to_numpy() * price_ratio
     return bars.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
 

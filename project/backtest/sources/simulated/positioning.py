@@ -1,8 +1,9 @@
 """Open interest, long/short ratios and liquidations.
 
 Forced closings start when a bar moves by several times the volatility of the last days: longs are sold out when the
-price fell, shorts bought in when it rose. Open interest falls by what is liquidated and by what leaves with it, and
-comes back over days.
+price fell, shorts bought in when it rose. Open interest falls by what is liquidated and by what leaves with it, then
+and in the hours after, and comes back over days; besides, it has flows of its own, large entries and exits, and a level
+that wanders over months.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ _EVERYDAY_LOG_SD: Final = 1.3
 _MEAN_LIQUIDATION_USD: Final = 12_000.0
 # Log open interest: noise of one bar, standard deviation and half-life of its slow part, half-life of coming back.
 _NOISE_SD: Final = 4e-4
-_SLOW_SD, _SLOW_HALF_LIFE_BARS = 0.10, 30.0 * BARS_PER_DAY
+_SLOW_SD, _SLOW_HALF_LIFE_BARS = 0.20, 120.0 * BARS_PER_DAY
+# Flows that last: standard deviation a bar and half-life; large entries and exits: times a day, smallest and mean size.
+_FLOW_SD, _FLOW_HALF_LIFE_BARS = 2e-4, 12.0
+_BLOCKS_PER_DAY, _BLOCK_LEAST, _BLOCK_MEAN = 0.5, 0.003, 0.006
+# After a flush more leaves: share of it a bar, half-life.
+_WAVE_SHARE, _WAVE_HALF_LIFE_BARS = 0.05, 24.0
 _RETURN_HALF_LIFE_BARS: Final = 3.0 * BARS_PER_DAY
 # Log long/short ratios: (level, standard deviation, half-life in days, push by a return of one σ).
 _RATIOS: Final = {
@@ -93,8 +99,19 @@ def _log_open_interest(streams: Streams, forced: Floats) -> Floats:
     n_bars = len(forced)
     flush = np.minimum((1.0 + _LEAVING_PER_LIQUIDATED) * forced, _LARGEST_FLUSH)
     change = _NOISE_SD * streams.normals("open interest/noise", n_bars) + np.log1p(-flush)
+    change += mean_reverting(streams.normals("open interest/flow", n_bars), _FLOW_HALF_LIFE_BARS, _FLOW_SD)
+    change += _blocks(streams, n_bars) - _WAVE_SHARE * preceding(decaying(flush, _WAVE_HALF_LIFE_BARS))
     slow = mean_reverting(streams.normals("open interest/slow", n_bars), _SLOW_HALF_LIFE_BARS, _SLOW_SD)
     return slow + preceding(decaying(change, _RETURN_HALF_LIFE_BARS))
+
+
+def _blocks(streams: Streams, n_bars: int) -> Floats:
+    """Log open interest that large entries and exits add in each bar."""
+    happens, size, side = (
+        streams.uniforms(f"open interest/blocks/{what}", n_bars) for what in ("happens", "size", "side")
+    )
+    sizes = (_BLOCK_LEAST - (_BLOCK_MEAN - _BLOCK_LEAST) * np.log(size)) * np.where(side <= 0.5, 1.0, -1.0)
+    return np.where(happens <= _BLOCKS_PER_DAY / BARS_PER_DAY, sizes, 0.0)
 
 
 def _liquidated(

@@ -27,11 +27,15 @@ _LARGEST_JUMP = 0.15
 
 @dataclass(frozen=True)
 class LogPrices:
-    """Log prices before rounding: ``ends`` at the n_bars + 1 bar boundaries, extremes and returns of each bar."""
+    """Log prices before rounding: ``ends`` at the n_bars + 1 bar boundaries, extremes and returns of each bar.
+
+    ``gaps`` is how far a bar opens from the boundary before it: zero but where a jump came between the bars.
+    """
 
     ends: Floats
     highs: Floats
     lows: Floats
+    gaps: Floats
 
     @property
     def returns(self) -> Floats:
@@ -46,10 +50,12 @@ def log_prices(
     step_variance = np.square(sigma) / STEPS_PER_BAR
     growth = np.where(halted, 0.0, settings.level("annual_drift", symbol) / (BARS_PER_YEAR * STEPS_PER_BAR))
     diffusion = np.sqrt(step_variance)[:, None] * shocks + (growth - 0.5 * step_variance)[:, None]
-    steps = diffusion.copy()
-    steps[jumps.bars, jumps.step] += _jump_returns(settings, sigma[jumps.bars], jumps)
+    steps, gaps = diffusion.copy(), np.zeros(len(sigma))
+    jumped, between = _jump_returns(settings, sigma[jumps.bars], jumps), jumps.between_bars
+    steps[jumps.bars[~between], jumps.step[~between]] += jumped[~between]
+    gaps[jumps.bars[between]] = jumped[between]
     path = np.cumsum(steps, axis=1)
-    ends = np.log(settings.level("initial_price", symbol)) + np.concatenate(([0.0], np.cumsum(path[:, -1])))
+    ends = np.log(settings.level("initial_price", symbol)) + np.concatenate(([0.0], np.cumsum(gaps + path[:, -1])))
     begin = path - steps
     highs = np.maximum(
         _bridge_extreme(streams, "highs", begin, diffusion, step_variance, 1).max(axis=1), path.max(axis=1)
@@ -57,7 +63,8 @@ def log_prices(
     lows = np.minimum(
         _bridge_extreme(streams, "lows", begin, diffusion, step_variance, -1).min(axis=1), path.min(axis=1)
     )
-    return _with_bounce(settings, streams, LogPrices(ends, ends[:-1] + highs, ends[:-1] + lows), halted)
+    opens = ends[:-1] + gaps
+    return _with_bounce(settings, streams, LogPrices(ends, opens + highs, opens + lows, gaps), halted)
 
 
 def _jump_returns(settings: SimulationSettings, sigma: Floats, jumps: Jumps) -> Floats:
@@ -88,7 +95,7 @@ def _with_bounce(settings: SimulationSettings, streams: Streams, prices: LogPric
     ends = prices.ends + side[_last_traded_boundary(halted)]
     margin = np.where(halted, 0.0, half_spread)
     flat_high, flat_low = np.where(halted, ends[1:], prices.highs), np.where(halted, ends[1:], prices.lows)
-    return LogPrices(ends, flat_high + margin, flat_low - margin)
+    return LogPrices(ends, flat_high + margin, flat_low - margin, prices.gaps)
 
 
 def _last_traded_boundary(halted: Mask) -> Indices:
@@ -107,6 +114,10 @@ class Tick:
     def of(cls, settings: SimulationSettings, symbol: str) -> Tick:
         whole_digits = int(np.floor(np.log10(settings.level("initial_price", symbol)))) + 1
         return cls(settings.significant_digits - whole_digits)
+
+    def finer(self, digits: int) -> Tick:
+        """A grid with more digits: that of prices that are computed, not traded."""
+        return Tick(self.decimals + digits)
 
     def rounded(self, prices: Floats) -> Floats:
         """Prices on the grid, at least one tick."""
@@ -132,22 +143,22 @@ class Bars:
 
 
 def rounded_bars(prices: LogPrices, tick: Tick) -> Bars:
-    """Bars of a log price path; each opens exactly where the last one closed."""
+    """Bars of a log price path; each opens exactly where the last one closed, but for its gap."""
     ends = tick.rounded(np.exp(prices.ends))
     high, low = tick.rounded(np.exp(prices.highs)), tick.rounded(np.exp(prices.lows))
-    first, last = ends[:-1], ends[1:]
+    opens = tick.rounded(np.exp(prices.ends[:-1] + prices.gaps))
+    first, last = np.where(prices.gaps != 0, opens, ends[:-1]), ends[1:]
     return Bars(first, np.maximum(high, np.maximum(first, last)), np.minimum(low, np.minimum(first, last)), last)
 
 
-def spot_prices(prices: LogPrices, basis_bps: Floats, halted: Mask) -> LogPrices:
-    """Log prices of the spot market: the perpetual's less the basis at each boundary; still in a halt.
+def related_prices(prices: LogPrices, below: Floats, halted: Mask) -> LogPrices:
+    """Log prices of spot, index or mark: the perpetual's less `below`, a log ratio at each boundary; still in a halt.
 
-    The mean-reverting basis is in the spot price, so the perpetual stays a martingale while spot is pulled to it.
+    What reverts to a mean is in these prices, so the perpetual stays a martingale while they are pulled to it.
     """
-    basis = basis_bps * 1e-4
-    ends = prices.ends - basis
-    middle = 0.5 * (basis[:-1] + basis[1:])
+    ends = prices.ends - below
+    middle = 0.5 * (below[:-1] + below[1:])
     ends = ends[_last_traded_boundary(halted)]
     highs = np.where(halted, ends[1:], prices.highs - middle)
     lows = np.where(halted, ends[1:], prices.lows - middle)
-    return LogPrices(ends, highs, lows)
+    return LogPrices(ends, highs, lows, prices.gaps)

@@ -107,6 +107,12 @@ class SimulationSettings:
     jumps_per_day, smallest_jump_sigmas, largest_jump_sigmas, jump_tail_exponent, jump_down_to_up
         Jumps in the regime of log volatility 0, their size in standard deviations of the bar (a truncated Pareto law),
         and how much farther a jump down goes than a jump up.
+    gap_jump_share
+        Share of the jumps that happen between two bars: the next bar opens away from the last close.
+    decouplings_per_day
+        How often a symbol's shocks lose most of what they have in common with the market's, for a few hours.
+    dislocations_per_day
+        How often spot leaves the perpetual, and how often the index does, for about an hour.
     aftershock_log_volatility, aftershock_half_life_bars
         How much a jump raises log volatility from the next bar on (times the log of its size over the smallest, plus
         1).
@@ -152,6 +158,9 @@ class SimulationSettings:
     largest_jump_sigmas: float = 30.0
     jump_tail_exponent: float = 2.8
     jump_down_to_up: float = 1.25
+    gap_jump_share: float = 0.15
+    decouplings_per_day: float = 0.15
+    dislocations_per_day: float = 0.2
     aftershock_log_volatility: float = 0.5
     aftershock_half_life_bars: float = 4.0
     median_quote_volume_usd: PerSymbol = None
@@ -235,6 +244,9 @@ def _range_faults(settings: SimulationSettings) -> list[str]:
         "largest_jump_sigmas": (settings.smallest_jump_sigmas, 50),
         "jump_tail_exponent": (1, 20),
         "jump_down_to_up": (0.25, 4),
+        "gap_jump_share": (0, 1),
+        "decouplings_per_day": (0, 10),
+        "dislocations_per_day": (0, 10),
         "aftershock_log_volatility": (0, 2),
         "aftershock_half_life_bars": (0.1, BARS_PER_DAY),
         "halts_per_year": (0, 1000),

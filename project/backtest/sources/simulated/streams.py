@@ -55,3 +55,33 @@ def decaying(impulses: Floats, half_life_bars: float) -> Floats:
 def preceding(values: Floats, first: float = 0.0) -> Floats:
     """The value of the bar before, `first` at the first bar."""
     return np.concatenate(([first], values[:-1]))
+
+
+def plateaus(
+    streams: Streams,
+    purpose: str,
+    n_bars: int,
+    *,
+    per_bar: float,
+    mean_bars: float,
+    least: float = 1.0,
+    mean: float = 1.0,
+) -> Floats:
+    """Sum of episodes that start at random bars, last two bars or more and hold one level of either sign, shape (n_bars,).
+
+    Parameters
+    ----------
+    per_bar : probability that an episode starts in a bar.
+    mean_bars : mean length beyond two bars.
+    least, mean : smallest and mean size of a level; sizes beyond the smallest are exponential.
+    """
+    happens, lasts, size, side = (
+        streams.uniforms(f"{purpose}/{what}", n_bars) for what in ("happens", "lasts", "size", "side")
+    )
+    starts = np.flatnonzero(happens <= per_bar)
+    ends = np.minimum(starts + 2 + (-mean_bars * np.log(lasts[starts])).astype(np.int64), n_bars)
+    levels = (least - (mean - least) * np.log(size[starts])) * np.where(side[starts] <= 0.5, 1.0, -1.0)
+    held = np.zeros(n_bars)
+    for start, end, level in zip(starts, ends, levels, strict=True):
+        held[start:end] += level
+    return held

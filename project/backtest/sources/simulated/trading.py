@@ -2,7 +2,7 @@
 
 Log volume moves with volatility and with the size of the bar's own move (Clark 1973; Andersen 1996), has its own slow
 parts, and now and then collapses for a while after a jump. The takers' imbalance goes with the return of the same bar
-and has a persistent part of its own that no return ever depends on.
+and has a persistent part of its own that no return ever depends on; at times heavy flow of one side is absorbed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backtest.sources.simulated.prices import Bars
 from backtest.sources.simulated.settings import BARS_PER_DAY, SimulationSettings
-from backtest.sources.simulated.streams import Floats, Streams, mean_reverting
+from backtest.sources.simulated.streams import Floats, Streams, mean_reverting, plateaus
 from backtest.sources.simulated.volatility import Jumps, MarketFactors, Volatility
 
 Counts = NDArray[np.int64]
@@ -26,7 +26,7 @@ _PER_LOG_VOLATILITY: Final = 0.8
 _PER_LOG_MOVE: Final = 0.7
 _SLOW_SD, _SLOW_HALF_LIFE_BARS = 0.30, 2.0 * BARS_PER_DAY
 _FAST_SD, _FAST_HALF_LIFE_BARS = 0.30, 6.0
-_ONE_BAR_SD: Final = 0.25
+_ONE_BAR_SD: Final = 0.30
 # A jump is followed by a collapse of volume with this probability, to this share of normal, within so many bars, for
 # so long.
 _COLLAPSE_PROBABILITY: Final = 0.35
@@ -37,6 +37,10 @@ _COLLAPSE_MEAN_BARS: Final = 8.0
 _IMBALANCE_PER_SIGMA: Final = 0.11
 _IMBALANCE_SLOW_SD, _IMBALANCE_SLOW_HALF_LIFE_BARS = 0.06, 6.0
 _IMBALANCE_ONE_BAR_SD: Final = 0.06
+# One side is absorbed: times a day, mean bars beyond two, what it adds to the imbalance (before tanh) and log volume.
+_ABSORPTIONS_PER_DAY, _ABSORPTION_BARS = 0.6, 1.0
+_ABSORPTION_LEAST, _ABSORPTION_MEAN = 0.35, 0.45
+_ABSORPTION_LOG_VOLUME: Final = 1.3
 _LARGEST_MOVE_SIGMAS: Final = 6.0
 # Trades: size in a bar of median volume, its power of volume, standard deviation of its log.
 _MEAN_TRADE_USD: Final = 2_500.0
@@ -68,9 +72,18 @@ def perpetual_trading(
     """Trading in the perpetual; `moves` are the bars' returns in standard deviations, jumps included."""
     streams = Streams(factors.settings.seed, symbol)
     log_volume = _log_volume(factors, streams, volume_season, volatility, moves)
-    log_volume += _collapses(streams, jumps, len(moves))
+    absorbed = plateaus(
+        streams,
+        "absorption",
+        len(moves),
+        per_bar=_ABSORPTIONS_PER_DAY / BARS_PER_DAY,
+        mean_bars=_ABSORPTION_BARS,
+        least=_ABSORPTION_LEAST,
+        mean=_ABSORPTION_MEAN,
+    )
+    log_volume += _collapses(streams, jumps, len(moves)) + _ABSORPTION_LOG_VOLUME * (absorbed != 0)
     quote_volume = factors.settings.level("median_quote_volume_usd", symbol) * np.exp(log_volume)
-    imbalance = _taker_imbalance(streams, moves)
+    imbalance = _taker_imbalance(streams, moves, absorbed)
     return _rounded(factors, symbol, quote_volume, imbalance, streams.normals("trade size", len(moves)), bars)
 
 
@@ -112,11 +125,12 @@ def _collapses(streams: Streams, jumps: Jumps, n_bars: int) -> Floats:
     return _COLLAPSE_LOG_VOLUME * np.minimum(np.cumsum(change[:-1]), 1.0)
 
 
-def _taker_imbalance(streams: Streams, moves: Floats) -> Floats:
+def _taker_imbalance(streams: Streams, moves: Floats, absorbed: Floats) -> Floats:
     """2·(share of takers that buy) − 1 of each bar, in (−1, 1)."""
     n_bars = len(moves)
     own = mean_reverting(streams.normals("imbalance/slow", n_bars), _IMBALANCE_SLOW_HALF_LIFE_BARS, _IMBALANCE_SLOW_SD)
     own += _IMBALANCE_ONE_BAR_SD * streams.normals("imbalance/one bar", n_bars)
+    own += absorbed
     return np.tanh(own + _IMBALANCE_PER_SIGMA * np.clip(moves, -_LARGEST_MOVE_SIGMAS, _LARGEST_MOVE_SIGMAS))
 
 

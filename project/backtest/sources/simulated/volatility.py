@@ -24,7 +24,15 @@ from backtest.sources.simulated.calendar import (
     week_mean_square,
 )
 from backtest.sources.simulated.settings import BARS_PER_DAY, BARS_PER_YEAR, STEPS_PER_BAR, SimulationSettings
-from backtest.sources.simulated.streams import MARKET, Floats, Streams, decaying, mean_reverting, preceding
+from backtest.sources.simulated.streams import (
+    MARKET,
+    Floats,
+    Streams,
+    decaying,
+    mean_reverting,
+    plateaus,
+    preceding,
+)
 
 MEAN_ABS_NORMAL: Final = float(np.sqrt(2.0 / np.pi))
 # Standard deviation of |x| for a standard normal x.
@@ -34,6 +42,8 @@ _LOG_VOLATILITY_BOUNDS: Final = (-2.5, 2.4)
 # Jumps of a symbol differ from the market's by this standard deviation of their log size.
 _OWN_JUMP_LOG_SD: Final = 0.2
 _REGIME_POWER_OF_JUMP_RATE: Final = 0.5
+# A decoupled symbol keeps this share of the correlation; mean length in bars.
+_DECOUPLED_SHARE, _DECOUPLED_BARS = 0.05, 60.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,8 @@ class Jumps:
     sigmas: Floats
     side: Floats
     step: Indices
+    between_bars: Mask
+    """Those that come before the bar's first trade."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +152,11 @@ class Volatility:
 def standard_shocks(factors: MarketFactors, symbol: str) -> Floats:
     """Standard normal shocks of one symbol's sub-steps, correlated across symbols, shape (n_bars, steps)."""
     settings = factors.settings
-    share = settings.shock_correlation
-    own = Streams(settings.seed, symbol).normals("returns", settings.n_bars, STEPS_PER_BAR)
+    streams = Streams(settings.seed, symbol)
+    own = streams.normals("returns", settings.n_bars, STEPS_PER_BAR)
+    rate = settings.decouplings_per_day / BARS_PER_DAY
+    decoupled = plateaus(streams, "decoupling", settings.n_bars, per_bar=rate, mean_bars=_DECOUPLED_BARS) != 0
+    share = settings.shock_correlation * np.where(decoupled, _DECOUPLED_SHARE, 1.0)[:, None]
     return np.asarray(np.sqrt(share) * factors.normals + np.sqrt(1.0 - share) * own)
 
 
@@ -160,7 +175,8 @@ def draw_jumps(factors: MarketFactors, symbol: str) -> Jumps:
     )
     own_size = np.exp(_OWN_JUMP_LOG_SD * streams.normals("jumps/own size", settings.n_bars))[bars]
     at_step = np.minimum((step * STEPS_PER_BAR).astype(np.int64), STEPS_PER_BAR - 1)
-    return Jumps(bars, sigmas * own_size, side, at_step)
+    between = streams.uniforms("jumps/between bars", settings.n_bars)[bars] <= settings.gap_jump_share
+    return Jumps(bars, sigmas * own_size, side, at_step, between)
 
 
 def bar_volatility(factors: MarketFactors, symbol: str, bar_shocks: Floats, jumps: Jumps) -> Volatility:
