@@ -251,6 +251,7 @@ def audit_warm_up(root: DataRoot, spec_root: Path, symbols: Sequence[str] = ()) 
     DataError where a symbol has no cleaned bars.
     """
     from backtest.audit.warm_up import measured_warm_up, worst_of
+    from backtest.features.bar_columns import with_all_columns
     from backtest.spec.loader import load_spec
 
     spec = load_spec(spec_root)
@@ -259,7 +260,7 @@ def audit_warm_up(root: DataRoot, spec_root: Path, symbols: Sequence[str] = ()) 
         _, end = cleaned_extent(root, symbol) or (None, None)
         assert end is not None
         start = end - (spec.feature_lookback_bars + max(LATER_STARTS) + WARM_UP_STRETCH_BARS) * BAR
-        bars = perpetual_bars(root, symbol, start, end)
+        bars = with_all_columns(perpetual_bars(root, symbol, start, end), spec.columns, spec.calendars.values())
         measured.append(measured_warm_up(bars, list(spec.features.values()), LATER_STARTS))
     return worst_of(measured)
 

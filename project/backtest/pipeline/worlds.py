@@ -71,8 +71,10 @@ def with_features(bars: pl.DataFrame, spec: Spec, names: Collection[str]) -> pl.
     """Bars with the named features beside them; others are built only as parts of these, and not kept."""
     import polars as pl
 
+    from backtest.features.bar_columns import with_all_columns
     from backtest.features.build import build_features, needed_features
 
+    bars = with_all_columns(bars, spec.columns, spec.calendars.values())
     wanted = sorted(set(names) & spec.features.keys())
     features = build_features(bars, needed_features(spec.features, wanted))
     return pl.concat([bars, features.select(wanted)], how="horizontal")
