@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from backtest.errors import DataError
 from backtest.lake.files import parquet_metadata
@@ -77,11 +77,10 @@ def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetim
 
 
 def _extent(files: list[Path]) -> tuple[dt.datetime, dt.datetime]:
-    import polars as pl
+    from backtest.lake.files import read_parquet
 
-    first = pl.scan_parquet(files[0]).select(pl.col("timestamp").min()).collect().item()
-    last = pl.scan_parquet(files[-1]).select(pl.col("timestamp").max()).collect().item()
-    return first, last + BAR
+    first, last = (read_parquet(path, columns=["timestamp"])["timestamp"] for path in (files[0], files[-1]))
+    return cast("dt.datetime", first.min()), cast("dt.datetime", last.max()) + BAR
 
 
 def clipped(
