@@ -22,6 +22,8 @@ BAR: Final = dt.timedelta(minutes=5)
 BAR_DATASETS: Final = ("ohlcv_5m", "ohlcv_1m")
 FEATURES_HASH: Final = "backtest.features"
 """Key in the footer of a feature file: hash of the definitions it was built from."""
+MARKET_HASH: Final = "backtest.market"
+"""Key in the footer of a feature file: hash of the returns across symbols of its quarter, as they were when it was built."""
 
 
 def symbols_in_lake(root: DataRoot) -> list[str]:
@@ -141,6 +143,7 @@ def perpetual_frame(
 
     dataset = plan.root.features(symbol)
     expected = features_hash(spec)
+    _check_market(plan.root, spec, symbol, month_files(dataset, start, end))
     for path in month_files(dataset, start, end):
         if parquet_metadata(path).get(FEATURES_HASH) != expected:
             raise DataError(
@@ -155,6 +158,33 @@ def perpetual_frame(
             "Build them again: make discover-edges-from-raw (or backtest features)."
         )
     return pl.concat([bars, features.drop("timestamp")], how="horizontal")
+
+
+def market_hash(root: DataRoot, quarter: str) -> str:
+    """Hash of the returns across symbols in the lake for a quarter such as ``2024Q1``."""
+    from backtest.lake.files import content_hash
+    from backtest.pipeline.quarters import quarter_bounds
+
+    return ",".join(content_hash(path) for path in month_files(root.market_features(), *quarter_bounds(quarter)))
+
+
+def _check_market(root: DataRoot, spec: Spec, symbol: str, files: Collection[Path]) -> None:
+    """DataError where features that read the returns across symbols were built before those changed."""
+    from backtest.features.cross_section import DERIVED_COLUMNS
+
+    if not any(DERIVED_COLUMNS & feature.columns for feature in spec.features.values()):
+        return
+    now: dict[str, str] = {}
+    for path in files:
+        year, month = (int(folder.name.rpartition("=")[2]) for folder in (path.parents[1], path.parents[0]))
+        quarter = f"{year}Q{(month + 2) // 3}"
+        if quarter not in now:
+            now[quarter] = market_hash(root, quarter)
+        if parquet_metadata(path).get(MARKET_HASH) != now[quarter]:
+            raise DataError(
+                f"{path} was built before the returns across symbols of {quarter} changed (other symbols, or more of them, are "
+                f"in the lake now). Build it again: make discover-edges-from-raw SYMBOLS={symbol}"
+            )
 
 
 def features_hash(spec: Spec) -> str:
