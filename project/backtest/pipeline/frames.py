@@ -11,6 +11,7 @@ from backtest.errors import DataError
 from backtest.lake.files import parquet_metadata
 from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, Market
+from backtest.pipeline.quarters import quarter_bounds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -163,7 +164,6 @@ def perpetual_frame(
 def market_hash(root: DataRoot, quarter: str) -> str:
     """Hash of the returns across symbols in the lake for a quarter such as ``2024Q1``."""
     from backtest.lake.files import content_hash
-    from backtest.pipeline.quarters import quarter_bounds
 
     return ",".join(content_hash(path) for path in month_files(root.market_features(), *quarter_bounds(quarter)))
 
