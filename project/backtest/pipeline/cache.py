@@ -99,14 +99,14 @@ class FileHashes:
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[_Signature, str]] = {}
+        self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hash")
 
     def of(self, paths: Iterable[Path]) -> dict[Path, str | None]:
         """Hash of each file, None for one that does not exist; DataError for one that cannot be read."""
         unique = list(dict.fromkeys(paths))
         unread = [path for path in unique if not self._is_known(path)]
         if len(unread) > 1:
-            with ThreadPoolExecutor(max_workers=min(4, len(unread))) as readers:
-                list(readers.map(self._hash, unread))
+            list(self._readers.map(self._hash, unread))
         return {path: self._hash(path) for path in unique}
 
     def remember(self, hashes: Mapping[Path, str]) -> None:

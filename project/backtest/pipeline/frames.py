@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from backtest.errors import DataError
 from backtest.lake.files import parquet_metadata
 from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, Market
+from backtest.pipeline.quarters import quarter_bounds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +23,8 @@ BAR: Final = dt.timedelta(minutes=5)
 BAR_DATASETS: Final = ("ohlcv_5m", "ohlcv_1m")
 FEATURES_HASH: Final = "backtest.features"
 """Key in the footer of a feature file: hash of the definitions it was built from."""
+MARKET_HASH: Final = "backtest.market"
+"""Key in the footer of a feature file: hash of the returns across symbols of its quarter, as they were when it was built."""
 
 
 def symbols_in_lake(root: DataRoot) -> list[str]:
@@ -77,11 +80,10 @@ def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetim
 
 
 def _extent(files: list[Path]) -> tuple[dt.datetime, dt.datetime]:
-    import polars as pl
+    from backtest.lake.files import read_parquet
 
-    first = pl.scan_parquet(files[0]).select(pl.col("timestamp").min()).collect().item()
-    last = pl.scan_parquet(files[-1]).select(pl.col("timestamp").max()).collect().item()
-    return first, last + BAR
+    first, last = (read_parquet(path, columns=["timestamp"])["timestamp"] for path in (files[0], files[-1]))
+    return cast("dt.datetime", first.min()), cast("dt.datetime", last.max()) + BAR
 
 
 def clipped(
@@ -148,6 +150,7 @@ def perpetual_frame(
 
     dataset = plan.root.features(symbol)
     expected = features_hash(spec)
+    _check_market(plan.root, spec, symbol, month_files(dataset, start, end))
     for path in month_files(dataset, start, end):
         if parquet_metadata(path).get(FEATURES_HASH) != expected:
             raise DataError(
@@ -163,6 +166,32 @@ def perpetual_frame(
         )
     bars = with_all_columns(bars, spec.columns, spec.calendars.values())
     return pl.concat([bars, features.drop("timestamp")], how="horizontal")
+
+
+def market_hash(root: DataRoot, quarter: str) -> str:
+    """Hash of the returns across symbols in the lake for a quarter such as ``2024Q1``."""
+    from backtest.lake.files import content_hash
+
+    return ",".join(content_hash(path) for path in month_files(root.market_features(), *quarter_bounds(quarter)))
+
+
+def _check_market(root: DataRoot, spec: Spec, symbol: str, files: Collection[Path]) -> None:
+    """DataError where features that read the returns across symbols were built before those changed."""
+    from backtest.features.cross_section import DERIVED_COLUMNS
+
+    if not any(DERIVED_COLUMNS & feature.columns for feature in spec.features.values()):
+        return
+    now: dict[str, str] = {}
+    for path in files:
+        year, month = (int(folder.name.rpartition("=")[2]) for folder in (path.parents[1], path.parents[0]))
+        quarter = f"{year}Q{(month + 2) // 3}"
+        if quarter not in now:
+            now[quarter] = market_hash(root, quarter)
+        if parquet_metadata(path).get(MARKET_HASH) != now[quarter]:
+            raise DataError(
+                f"{path} was built before the returns across symbols of {quarter} changed (other symbols, or more of them, are "
+                f"in the lake now). Build it again: make discover-edges-from-raw SYMBOLS={symbol}"
+            )
 
 
 def features_hash(spec: Spec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,10 +144,13 @@ def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
     if not root.is_dir():
         raise SpecError(f"there is no spec folder at {root}. Run from the checkout, or set BACKTEST_SPEC_ROOT to one.")
     found = []
-    for path in sorted(root.rglob("*.yaml")):
-        stat = path.stat()
-        found.append((path.relative_to(root).as_posix(), stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.endswith(".yaml"):
+                path = os.path.join(folder, name)  # noqa: PTH118 - asked for at every stage part, so it must be quick
+                stat = os.stat(path)  # noqa: PTH116
+                found.append((os.path.relpath(path, root).replace(os.sep, "/"), stat.st_mtime_ns, stat.st_size))
+    return tuple(sorted(found))
 
 
 @functools.lru_cache(maxsize=8)

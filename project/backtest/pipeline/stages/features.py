@@ -14,9 +14,11 @@ from backtest.lake.months import month_files
 from backtest.pipeline.frames import (
     BAR,
     FEATURES_HASH,
+    MARKET_HASH,
     cleaned_extent,
     clipped,
     features_hash,
+    market_hash,
     missing_bars,
     perpetual_bars,
 )
@@ -80,7 +82,11 @@ def run(plan: Plan, partition: str) -> Outcome:
     bars = perpetual_bars(plan.root, symbol, start - _lookback(plan), end)
     bars = with_all_columns(bars, definitions.columns, definitions.calendars.values())
     features = build_features(bars, list(definitions.features.values())).filter(pl.col("timestamp") >= start)
-    written = write_months(plan.root.features(symbol), features, metadata={FEATURES_HASH: features_hash(definitions)})
+    metadata = {
+        FEATURES_HASH: features_hash(definitions),
+        MARKET_HASH: market_hash(plan.root, partition.rpartition(".")[2]),
+    }
+    written = write_months(plan.root.features(symbol), features, metadata=metadata)
     empty = [name for name in features.columns if features[name].null_count() == len(features)]
     return Outcome(
         outputs=tuple(written),
