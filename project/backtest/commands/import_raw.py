@@ -24,6 +24,8 @@ def import_raw(
 ) -> None:
     """Import bars or funding from files; says what each file was recognised as.
 
+    Example: backtest import-raw --market perp --dataset ohlcv_5m --symbol BTCUSDT BTCUSDT_5m.parquet
+
     Taken are Binance's own columns (with or without header row), open_time/timestamp with OHLCV, funding_time with
     funding_rate, freqtrade's and CryptoDataDownload's files. Columns a file lacks stay empty.
     """

@@ -36,6 +36,8 @@ def ingest(
 ) -> None:
     """Fetch what the lake lacks: the archive's monthly files, its daily ones, REST for the newest days.
 
+    Example: backtest ingest --symbols BTCUSDT --start 2023-01-01 --end 2023-03-31 --dataset ohlcv_5m
+
     A second run fetches only what is missing. Addresses: BINANCE_ARCHIVE_URL, BINANCE_API_URL, BINANCE_SPOT_API_URL.
     """
     import datetime as dt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shlex
+import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -293,15 +294,13 @@ def _executed(request: Request, stages: tuple[str, ...]) -> RunReport:
 
 
 def _again() -> str:
-    """The command as it was called, for the hint on how to continue; a run's name is added where it was made up."""
-    target = sys.argv[1] if len(sys.argv) > 1 else ""
-    if "MAKELEVEL" not in os.environ:
-        return shlex.join(["backtest", *sys.argv[1:]])
-    given = (
-        (name, os.environ.get(f"BACKTEST_{name}"))
-        for name in ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE")
-    )
-    return shlex.join(["make", target, *(f"{name}={value}" for name, value in given if value)])
+    """The command as it was called, for the hint on how to continue after a failure."""
+    if "MAKELEVEL" in os.environ:
+        names = ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "ALLOW_MISSING")
+        given = ((name, os.environ.get(f"BACKTEST_{name}")) for name in names)
+        return shlex.join(["make", *sys.argv[1:2], *(f"{name}={value}" for name, value in given if value)])
+    is_door = sys.argv[0].endswith(".py") and not sys.argv[0].endswith("cli.py")
+    return shlex.join([*(["python", sys.argv[0]] if is_door else ["backtest"]), *sys.argv[1:]])
 
 
 def _discover(request: Request, stages: tuple[str, ...], event_type: str | None = None) -> None:
@@ -358,12 +357,12 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     tested, passed = int(candidates["gate_eligible"].sum()), int(candidates["gate_phase2_final"].sum())
     print(f"\n{len(candidates):,} hypotheses, {tested:,} with enough events, {passed:,} passed every gate.")
     if passed:
-        title = "Best candidates, one line for all states and symbols of an event, verb and horizon"
-        _show(candidate_table(best_candidates(candidates, 20), title))
+        title = "Best candidates, one for all states and symbols of an event, trade and horizon"
+        _show(candidate_table(best_candidates(candidates, 20), title, _width()))
     else:
         print("No candidate passed: with these data, costs and error rates there is no edge to report.")
     if passed < 10 and tested:
-        _show(candidate_table(nearest_misses(candidates, 10), "Nearest misses"))
+        _show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", _width()))
     print("\nWritten to:")
     for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
         print(f"  {place}")
@@ -372,8 +371,12 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
 def _show(table: object) -> None:
     from rich.console import Console
 
-    # A pipe has no width of its own; a table cut to 80 columns would lose figures.
-    Console(width=None if sys.stdout.isatty() else 190, highlight=False).print(table)
+    Console(width=_width(), highlight=False).print(table)
+
+
+def _width() -> int:
+    """Columns of the terminal; a pipe has none of its own, and a table cut to 80 would lose figures."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 190
 
 
 def _say_next(text: str) -> None:

@@ -315,9 +315,13 @@ def _eligibility_margin(z: ClusterT, later: ClusterT, busiest: Floats, limits: _
 
 
 def _significance_margin(q: Floats, family_wise: Floats, significant: Booleans, limits: _Limits) -> Floats:
-    """Distance of q to the tree's level, or of the family-wise p to its own, whichever is nearer; ≤ 0 where not passed."""
-    margin = np.fmax(limits("tree_level") - q, limits("family_wise_level") - family_wise)
-    return np.asarray(np.where(significant, np.fmax(margin, 0.0), np.fmin(margin, 0.0)))
+    """Distance of q to the tree's level or of the family-wise p to its own: the larger where passed, the nearer miss else.
+
+    A q below the tree's level is no pass where the tree did not select the leaf; then the family-wise distance counts.
+    """
+    tree, tier_a = limits("tree_level") - q, limits("family_wise_level") - family_wise
+    missed = np.where(tree < 0, np.fmax(tree, tier_a), tier_a)
+    return np.asarray(np.where(significant, np.fmax(np.fmax(tree, tier_a), 0.0), missed))
 
 
 def _frame(

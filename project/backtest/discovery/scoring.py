@@ -179,9 +179,11 @@ def _score_trial(
     )
     cost = round_trip_cost(
         spec.costs,
+        spec.contract(market.symbol),
         market.symbol,
         market.day[entry],
         market.day[exit_],
+        market.bars.open[entry],
         market.volatility[bar],
         market.turnover_usd[bar],
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from backtest.spec.models import Costs
+    from backtest.spec.models import Contract, Costs
 
 Floats = NDArray[np.float64]
-BPS = 1e-4
+BPS: Final = 1e-4
+EPOCH: Final = dt.date(1970, 1, 1)
 
 
 def taker_fees(costs: Costs, days: NDArray[np.int64]) -> Floats:
@@ -20,17 +21,25 @@ def taker_fees(costs: Costs, days: NDArray[np.int64]) -> Floats:
 
     Days before the first period take that period's fee.
     """
-    epoch = dt.date(1970, 1, 1)
-    since = np.array([(period.since - epoch).days for period in costs.fees])
+    since = np.array([(period.since - EPOCH).days for period in costs.fees])
     fees = np.array([period.taker_fee_bps for period in costs.fees]) * BPS
     return fees[np.maximum(np.searchsorted(since, days, side="right") - 1, 0)]
 
 
+def tick_sizes(contract: Contract, days: NDArray[np.int64]) -> Floats:
+    """Tick size (quote currency) on each day (days since 1970-01-01); 0 where the contract does not tell."""
+    since = np.array([(period.since - EPOCH).days for period in contract.periods])
+    ticks = np.array([period.tick_size or 0.0 for period in contract.periods])
+    return ticks[np.maximum(np.searchsorted(since, days, side="right") - 1, 0)]
+
+
 def round_trip_cost(
     costs: Costs,
+    contract: Contract,
     symbol: str,
     entry_days: NDArray[np.int64],
     exit_days: NDArray[np.int64],
+    entry_prices: Floats,
     volatility: Floats,
     bar_turnover_usd: Floats,
 ) -> Floats:
@@ -38,8 +47,10 @@ def round_trip_cost(
 
     Parameters
     ----------
+    contract : its tick of the day bounds the half-spread from below: no spread is narrower than a tick.
     symbol : its half-spread counts twice; the default where it has none of its own.
     entry_days, exit_days : (n,) days since 1970-01-01; each side pays the fee of its day.
+    entry_prices : (n,) price at entry.
     volatility : (n,) expected standard deviation of a bar's return (fraction).
     bar_turnover_usd : (n,) value traded in a usual bar; NaN or zero makes the cost NaN.
 
@@ -51,4 +62,5 @@ def round_trip_cost(
     with np.errstate(divide="ignore", invalid="ignore"):
         participation = np.where(bar_turnover_usd > 0, costs.order_usd / bar_turnover_usd, np.nan)
     impact = costs.impact_coefficient * volatility * np.sqrt(participation)
-    return np.asarray(taker_fees(costs, entry_days) + taker_fees(costs, exit_days) + 2.0 * half_spread + impact)
+    spread = np.maximum(2.0 * half_spread, tick_sizes(contract, entry_days) / entry_prices)
+    return np.asarray(taker_fees(costs, entry_days) + taker_fees(costs, exit_days) + spread + impact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -71,8 +72,9 @@ def outside_cooldown(hits: NDArray[np.int64], cooldown_bars: int) -> NDArray[np.
     """The hits kept when each kept one silences those at most `cooldown_bars` after it; ascending positions."""
     if cooldown_bars == 0 or len(hits) == 0:
         return hits
+    rows = hits.tolist()
     kept = [0]
-    while (following := int(np.searchsorted(hits, hits[kept[-1]] + cooldown_bars, side="right"))) < len(hits):
+    while (following := bisect.bisect_right(rows, rows[kept[-1]] + cooldown_bars, kept[-1])) < len(rows):
         kept.append(following)
     return hits[kept]
 

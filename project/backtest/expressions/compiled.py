@@ -61,6 +61,12 @@ class CompiledExpression:
 
         return evaluate(self.program, frame, self.kind, self.lookback_bars)
 
+    def thresholded(self) -> list[pl.Expr]:
+        """The numbers the expression compares with something, as they are before they become true or false."""
+        from backtest.expressions.evaluation import as_polars
+
+        return [as_polars(self.program.part(step), "number") for step in self.program.thresholded]
+
 
 def compile_expression(
     text: str,

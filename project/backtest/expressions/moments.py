@@ -6,6 +6,9 @@ the end of one block and the beginning of the next. Both parts are accumulated w
 Chan's formula: no value is ever taken out again, a constant has variance exactly 0, and the cost does not grow with the
 window.
 
+In all kernels NaN means null, on the way in and out, and a result that is not finite is null. `needed` is the number of
+known values (at least 1) below which a row is null.
+
 References
 ----------
 Welford (1962), Technometrics 4(3). Chan, Golub, LeVeque (1983), The American Statistician 37(3).
@@ -14,225 +17,261 @@ van Herk (1992), Pattern Recognition Letters 13(7), for the blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar
+import math
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Pair = tuple[int, int]
-Scalar = TypeVar("Scalar", np.float64, np.bool_)
+from backtest.expressions.compiling import Floats, machine_code
 
-ROWS_AT_ONCE: Final = 32_768
-"""Rows worked on together, so that they stay in the processor's cache; has no influence on the result."""
-BLOCKS_AT_ONCE: Final = 4
+RELATIVE_ZERO: Final = 1e-12
+"""A standard deviation at most this share of the mean's size is rounding noise of a constant."""
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Of each row's window: valid values, Σ weight, Σ weight², weighted means, Σ weight·deviation·deviation."""
-
-    count: Floats
-    weight: Floats
-    squared_weight: Floats
-    means: list[Floats]
-    comoments: dict[Pair, Floats]
-
-    def mapped(self, change: Callable[[Floats], Floats]) -> Moments:
-        return Moments(
-            change(self.count),
-            change(self.weight),
-            change(self.squared_weight),
-            [change(mean) for mean in self.means],
-            {pair: change(values) for pair, values in self.comoments.items()},
-        )
+@machine_code
+def known_or_nan(value: float) -> float:
+    """The value with -0.0 as 0.0, NaN where it is not finite."""
+    return value + 0.0 if math.isfinite(value) else math.nan
 
 
-def window_moments(
-    columns: Sequence[Floats], valid: NDArray[np.bool_], window: int, pairs: Sequence[Pair] = (), decay: float = 1.0
-) -> Moments:
-    """Moments of the `window` rows ending at each row.
+@machine_code
+def mean_and_spread(values: Floats, window: int, needed: int) -> tuple[Floats, Floats]:
+    """Mean and sample standard deviation (n − 1; null for one value) of the `window` rows ending at each row.
 
     Parameters
     ----------
-    columns
-        Arrays of shape (n,); finite where `valid`, ignored elsewhere.
-    valid
-        Shape (n,); rows that count.
-    window
-        Length in rows; at the beginning the rows there are.
-    pairs
-        Indices into `columns` whose comoment is wanted; (i, i) for a variance.
-    decay
-        Weight of a row relative to the next one, in (0, 1]; 1 weighs all rows alike.
-
-    Returns
-    -------
-    Moments
-        Arrays of shape (n,). Where no row is valid, count and weight are 0 and the means mean nothing.
+    values : shape (n,).
+    window : rows; at the beginning the rows there are.
+    needed : known values.
     """
-    n = valid.size
+    n = values.size
     block = max(1, min(window, n))
-    n_blocks = -(-n // block)
-    blocked = [_blocked(np.where(valid, column, 0.0), n_blocks, block) for column in columns]
-    mask = _blocked(valid, n_blocks, block)
-    weights = _Weights.of(decay, window, block)
-    step = max(BLOCKS_AT_ONCE, ROWS_AT_ONCE // block)
-    parts = []
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for start in range(0, n_blocks, step):
-            # The block before is needed for its end; its own results are those of the part before.
-            first = max(0, start - 1)
-            rows = slice(first, start + step)
-            part = _moments_of_blocks([column[rows] for column in blocked], mask[rows], weights, pairs)
-            parts.append(part.mapped(_without_blocks(start - first)))
-    return _joined(parts, len(columns), pairs, n)
+    means, spreads = np.full(n, np.nan), np.full(n, np.nan)
+    inverse = 1.0 / np.maximum(np.arange(block + 1), 1)
+    # Of the block before, from each position to its end, put where the next block's windows begin with it.
+    tail_count, tail_mean, tail_sum = np.zeros(block, np.int64), np.zeros(block), np.zeros(block)
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        count, mean, squares = 0, 0.0, 0.0
+        for row in range(start, end):
+            x = values[row]
+            if x == x:
+                count += 1
+                delta = x - mean
+                mean += delta * inverse[count]
+                squares += delta * (x - mean)
+            before = tail_count[row - start]
+            total, merged_mean, merged_squares = count, mean, squares
+            if before > 0:
+                total = count + before
+                delta = mean - tail_mean[row - start]
+                if count == 0:
+                    delta = 0.0
+                share = count * inverse[total]
+                merged_mean = tail_mean[row - start] + delta * share
+                merged_squares = squares + tail_sum[row - start] + delta * delta * share * before
+            if total >= needed:
+                means[row] = known_or_nan(merged_mean)
+                if total > 1:
+                    spreads[row] = known_or_nan(math.sqrt(max(merged_squares, 0.0) / (total - 1)))
+        if end < n:
+            count, mean, squares = 0, 0.0, 0.0
+            tail_count[block - 1] = 0
+            for row in range(end - 1, start, -1):
+                x = values[row]
+                if x == x:
+                    count += 1
+                    delta = x - mean
+                    mean += delta * inverse[count]
+                    squares += delta * (x - mean)
+                place = row - start - 1
+                tail_count[place], tail_mean[place], tail_sum[place] = count, mean, squares
+    return means, spreads
 
 
-def window_sum(column: Floats, valid: NDArray[np.bool_], window: int) -> Floats:
-    """Σ of the valid values of the `window` rows ending at each row; whole numbers are summed exactly. Shape (n,)."""
-    n = valid.size
-    block = max(1, min(window, n))
-    blocked = _blocked(np.where(valid, column, 0.0), -(-n // block), block)
-    with np.errstate(over="ignore", invalid="ignore"):
-        head = np.cumsum(blocked, axis=1)
-        tail = _end_of_block_before(np.cumsum(blocked[:, ::-1], axis=1))
-        total: Floats = (head + tail).ravel()[:n]
-    return total
+@machine_code
+def decaying_mean_and_spread(values: Floats, powers: Floats, needed: int) -> tuple[Floats, Floats]:
+    """Weighted mean and bias-corrected standard deviation (null for one value) of the rows ending at each row.
 
-
-def rows_since_max(column: Floats, valid: NDArray[np.bool_], window: int) -> Floats:
-    """Rows since the largest valid value of the `window` rows ending at each row, the latest one of equals. Shape (n,).
-
-    Rows whose window holds no valid value give a number without meaning.
+    Parameters
+    ----------
+    values : shape (n,).
+    powers : weight of a row by its age, ``decay ** [0 … window]``; the window is one shorter.
+    needed : known values.
     """
-    n = valid.size
+    n = values.size
+    window, decay = powers.size - 1, powers[1]
     block = max(1, min(window, n))
-    n_blocks = -(-n // block)
-    values = _blocked(np.where(valid, column, -np.inf), n_blocks, block, fill=-np.inf)
-    row = np.arange(n_blocks * block, dtype=np.float64).reshape(n_blocks, block)
-    head_max = np.maximum.accumulate(values, axis=1)
-    head_row = np.maximum.accumulate(np.where(values == head_max, row, -1.0), axis=1)
-    backward = values[:, ::-1]
-    tail_max = np.maximum.accumulate(backward, axis=1)
-    is_new = np.ones_like(backward, dtype=np.bool_)
-    is_new[:, 1:] = backward[:, 1:] > tail_max[:, :-1]
-    tail_row = np.minimum.accumulate(np.where(is_new, row[:, ::-1], np.inf), axis=1)
-    before_max = _end_of_block_before(tail_max, fill=-np.inf)
-    found = np.where(head_max >= before_max, head_row, _end_of_block_before(tail_row))
-    since: Floats = (row - found).ravel()[:n]
+    means, spreads = np.full(n, np.nan), np.full(n, np.nan)
+    tail_count, tail_weight, tail_squared = np.zeros(block, np.int64), np.zeros(block), np.zeros(block)
+    tail_mean, tail_sum = np.zeros(block), np.zeros(block)
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        count, weight, squared, mean, squares = 0, 0.0, 0.0, 0.0, 0.0
+        for row in range(start, end):
+            weight, squared, squares = weight * decay, squared * decay * decay, squares * decay
+            x = values[row]
+            if x == x:
+                count += 1
+                weight, squared = weight + 1.0, squared + 1.0
+                delta = x - mean
+                mean += delta / weight
+                squares += delta * (x - mean)
+            place = row - start
+            before, total, total_squared = tail_count[place], weight, squared
+            merged_mean, merged_squares = mean, squares
+            if before > 0:
+                factor = powers[place + 1]
+                older = tail_weight[place] * factor
+                total, total_squared = weight + older, squared + tail_squared[place] * factor * factor
+                delta = mean - tail_mean[place]
+                if count == 0:
+                    delta = 0.0
+                share = weight / total
+                merged_mean = tail_mean[place] + delta * share
+                merged_squares = squares + tail_sum[place] * factor + delta * delta * share * older
+            if count + before >= needed:
+                means[row] = known_or_nan(merged_mean)
+                if count + before > 1:
+                    unbiased = total - total_squared / total
+                    spreads[row] = known_or_nan(math.sqrt(max(merged_squares, 0.0) / unbiased))
+        if end < n:
+            count, weight, squared, mean, squares = 0, 0.0, 0.0, 0.0, 0.0
+            tail_count[block - 1] = 0
+            for row in range(end - 1, start, -1):
+                x = values[row]
+                if x == x:
+                    count += 1
+                    own = powers[end - 1 - row]
+                    weight, squared = weight + own, squared + own * own
+                    delta = x - mean
+                    mean += delta * (own / weight)
+                    squares += own * delta * (x - mean)
+                place = row - start - 1
+                tail_count[place], tail_weight[place], tail_squared[place] = count, weight, squared
+                tail_mean[place], tail_sum[place] = mean, squares
+    return means, spreads
+
+
+@machine_code
+def slope_and_correlation(y: Floats, x: Floats, window: int, needed: int) -> tuple[Floats, Floats]:
+    """Least-squares slope of y on x, and their correlation, over the `window` rows ending at each row.
+
+    Only rows where both are known count. The slope is null where x is constant, the correlation where either is.
+
+    Parameters
+    ----------
+    y, x : shape (n,).
+    window : rows; at the beginning the rows there are.
+    needed : rows where both are known.
+    """
+    n = x.size
+    block = max(1, min(window, n))
+    slopes, correlations = np.full(n, np.nan), np.full(n, np.nan)
+    inverse = 1.0 / np.maximum(np.arange(block + 1), 1)
+    tail_count, tail = np.zeros(block, np.int64), np.zeros((block, 5))
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        count, mean_x, mean_y, xx, yy, xy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for row in range(start, end):
+            if x[row] == x[row] and y[row] == y[row]:
+                count += 1
+                delta_x, delta_y = x[row] - mean_x, y[row] - mean_y
+                mean_x += delta_x * inverse[count]
+                mean_y += delta_y * inverse[count]
+                xx += delta_x * (x[row] - mean_x)
+                yy += delta_y * (y[row] - mean_y)
+                xy += delta_x * (y[row] - mean_y)
+            before = tail_count[row - start]
+            total, all_mean_x, all_mean_y, all_xx, all_yy, all_xy = count, mean_x, mean_y, xx, yy, xy
+            if before > 0:
+                older = tail[row - start]
+                total = count + before
+                delta_x, delta_y = mean_x - older[0], mean_y - older[1]
+                if count == 0:
+                    delta_x, delta_y = 0.0, 0.0
+                share = count * inverse[total]
+                all_mean_x, all_mean_y = older[0] + delta_x * share, older[1] + delta_y * share
+                all_xx = xx + older[2] + delta_x * delta_x * share * before
+                all_yy = yy + older[3] + delta_y * delta_y * share * before
+                all_xy = xy + older[4] + delta_x * delta_y * share * before
+            if total >= needed and total > 1:
+                varies_x = math.sqrt(all_xx / (total - 1)) > RELATIVE_ZERO * abs(all_mean_x)
+                varies_y = math.sqrt(all_yy / (total - 1)) > RELATIVE_ZERO * abs(all_mean_y)
+                if varies_x and all_xx > 0.0:
+                    slopes[row] = known_or_nan(all_xy / all_xx)
+                product = math.sqrt(all_xx) * math.sqrt(all_yy)
+                if varies_x and varies_y and product > 0.0 and math.isfinite(all_xy / product):
+                    correlations[row] = min(max(all_xy / product, -1.0), 1.0) + 0.0
+        if end < n:
+            count, mean_x, mean_y, xx, yy, xy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+            tail_count[block - 1] = 0
+            for row in range(end - 1, start, -1):
+                if x[row] == x[row] and y[row] == y[row]:
+                    count += 1
+                    delta_x, delta_y = x[row] - mean_x, y[row] - mean_y
+                    mean_x += delta_x * inverse[count]
+                    mean_y += delta_y * inverse[count]
+                    xx += delta_x * (x[row] - mean_x)
+                    yy += delta_y * (y[row] - mean_y)
+                    xy += delta_x * (y[row] - mean_y)
+                place = row - start - 1
+                tail_count[place] = count
+                tail[place, 0], tail[place, 1] = mean_x, mean_y
+                tail[place, 2], tail[place, 3], tail[place, 4] = xx, yy, xy
+    return slopes, correlations
+
+
+@machine_code
+def window_sum(values: Floats, window: int, needed: int) -> Floats:
+    """Σ of the known values of the `window` rows ending at each row; whole numbers are summed exactly. Shape (n,)."""
+    n = values.size
+    block = max(1, min(window, n))
+    sums = np.full(n, np.nan)
+    tail_count, tail = np.zeros(block, np.int64), np.zeros(block)
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        count, total = 0, 0.0
+        for row in range(start, end):
+            if values[row] == values[row]:
+                count += 1
+                total += values[row]
+            if count + tail_count[row - start] >= needed:
+                sums[row] = known_or_nan(total + tail[row - start])
+        if end < n:
+            count, total = 0, 0.0
+            tail_count[block - 1], tail[block - 1] = 0, 0.0
+            for row in range(end - 1, start, -1):
+                if values[row] == values[row]:
+                    count += 1
+                    total += values[row]
+                tail_count[row - start - 1], tail[row - start - 1] = count, total
+    return sums
+
+
+@machine_code
+def rows_since_max(values: Floats, window: int, needed: int) -> Floats:
+    """Rows since the largest known value of the `window` rows ending at each row, the latest one of equals. Shape (n,)."""
+    n = values.size
+    since = np.full(n, np.nan)
+    # Rows that may still become the largest, values falling; a ring as long as the window.
+    ring = np.zeros(max(1, min(window, n)), np.int64)
+    first, length, count = 0, 0, 0
+    for row in range(n):
+        gone = row - window
+        if gone >= 0:
+            if values[gone] == values[gone]:
+                count -= 1
+            if length > 0 and ring[first] == gone:
+                first = (first + 1) % ring.size
+                length -= 1
+        x = values[row]
+        if x == x:
+            count += 1
+            while length > 0 and values[ring[(first + length - 1) % ring.size]] <= x:
+                length -= 1
+            ring[(first + length) % ring.size] = row
+            length += 1
+        if count >= needed:
+            since[row] = row - ring[first]
     return since
-
-
-def _blocked(values: NDArray[Scalar], n_blocks: int, block: int, fill: float = 0.0) -> NDArray[Scalar]:
-    """Rows reshaped to (n_blocks, block), the last block filled up."""
-    padded = np.full(n_blocks * block, fill, dtype=values.dtype)
-    padded[: values.size] = values
-    return padded.reshape(n_blocks, block)
-
-
-def _end_of_block_before(backward: Floats, fill: float = 0.0) -> Floats:
-    """What was accumulated from a block's end backwards, put where the next block's windows still reach it.
-
-    A window ending at position p of a block begins at position p + 1 of the block before.
-    """
-    placed = np.full_like(backward, fill)
-    placed[1:, :-1] = backward[:-1, ::-1][:, 1:]
-    return placed
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """Weights within a block: rising towards its end and, for the way back, falling; all 1 without decay."""
-
-    is_flat: bool
-    rising: Floats
-    falling: Floats
-    falling_before: Floats
-
-    @classmethod
-    def of(cls, decay: float, window: int, block: int) -> _Weights:
-        # Powers are taken over the whole window and then cut, so that they do not depend on the number of rows.
-        position = np.arange(window, dtype=np.float64)
-        rising, falling, before = decay**-position, decay**position, decay ** (position + 1)
-        return cls(decay == 1.0, rising[:block], falling[:block], before[:block])
-
-
-def _moments_of_blocks(
-    columns: Sequence[Floats], mask: NDArray[np.bool_], weights: _Weights, pairs: Sequence[Pair]
-) -> Moments:
-    """Moments of each row's window, of shape (blocks, rows); the first block's windows begin with the block."""
-    head = _accumulated(columns, mask, weights.rising, weights.is_flat, pairs)
-    tail = _accumulated([column[:, ::-1] for column in columns], mask[:, ::-1], weights.falling, weights.is_flat, pairs)
-    tail = tail.mapped(_end_of_block_before)
-    if not weights.is_flat:
-        head, tail = _scaled(head, weights.falling), _scaled(tail, weights.falling_before)
-    return _merged(head, tail)
-
-
-def _without_blocks(n_skipped: int) -> Callable[[Floats], Floats]:
-    return lambda values: values[n_skipped:].ravel()
-
-
-def _joined(parts: Sequence[Moments], n_columns: int, pairs: Sequence[Pair], n: int) -> Moments:
-    """The parts' rows one after another, cut to `n`."""
-
-    def together(arrays: Iterable[Floats]) -> Floats:
-        return np.concatenate([np.empty(0), *arrays])[:n]
-
-    return Moments(
-        together(part.count for part in parts),
-        together(part.weight for part in parts),
-        together(part.squared_weight for part in parts),
-        [together(part.means[i] for part in parts) for i in range(n_columns)],
-        {pair: together(part.comoments[pair] for part in parts) for pair in pairs},
-    )
-
-
-def _accumulated(
-    columns: Sequence[Floats], mask: NDArray[np.bool_], weights: Floats, is_flat: bool, pairs: Sequence[Pair]
-) -> Moments:
-    """Moments of the first k + 1 positions of each block, k = 0 …; centred on the block's first valid value."""
-    count = np.cumsum(mask, axis=1, dtype=np.float64)
-    weighted: Floats = mask.astype(np.float64) if is_flat else mask * weights
-    weight = count if is_flat else np.cumsum(weighted, axis=1)
-    squared = count if is_flat else np.cumsum(mask * weights**2, axis=1)
-    divisor = np.maximum(weight, 1e-300)
-    first = np.argmax(mask, axis=1)[:, None]
-    centres, deviations, means = [], [], []
-    for column in columns:
-        centre = np.take_along_axis(column, first, axis=1)
-        deviation = (column - centre) * mask
-        centres.append(centre)
-        deviations.append(deviation)
-        means.append(np.cumsum(deviation if is_flat else deviation * weights, axis=1) / divisor)
-    comoments = {}
-    for i, j in pairs:
-        step = deviations[i].copy()
-        step[:, 1:] -= means[i][:, :-1]
-        comoments[i, j] = np.cumsum(weighted * step * (deviations[j] - means[j]), axis=1)
-    return Moments(count, weight, squared, [c + m for c, m in zip(centres, means, strict=True)], comoments)
-
-
-def _scaled(moments: Moments, factor: Floats) -> Moments:
-    """The same moments with every weight multiplied by `factor`."""
-    comoments = {pair: values * factor for pair, values in moments.comoments.items()}
-    return Moments(moments.count, moments.weight * factor, moments.squared_weight * factor**2, moments.means, comoments)
-
-
-def _merged(head: Moments, tail: Moments) -> Moments:
-    """Moments of two sets of rows together (Chan, Golub, LeVeque)."""
-    weight = head.weight + tail.weight
-    share = head.weight / np.maximum(weight, 1e-300)
-    is_both = (head.count > 0) & (tail.count > 0)
-    deltas = [(a - b) * is_both for a, b in zip(head.means, tail.means, strict=True)]
-    starts = [np.where(tail.count > 0, b, a) for a, b in zip(head.means, tail.means, strict=True)]
-    means = [start + delta * share for start, delta in zip(starts, deltas, strict=True)]
-    comoments = {
-        (i, j): values + tail.comoments[i, j] + deltas[i] * deltas[j] * share * tail.weight
-        for (i, j), values in head.comoments.items()
-    }
-    count = head.count + tail.count
-    return Moments(count, weight, head.squared_weight + tail.squared_weight, means, comoments)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from backtest.expressions.registry import Kind
 
 TIMESTAMP = "timestamp"
+COMPARISONS: Final = frozenset({"<", "<=", ">", ">=", "==", "!=", "crosses_above", "crosses_below"})
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ class Program:
     def inputs(self) -> frozenset[str]:
         return frozenset(step.name for step in self.steps if isinstance(step, Column))
 
+    @property
+    def thresholded(self) -> tuple[int, ...]:
+        """Steps whose numbers are compared with something: what there is before it becomes true or false."""
+        compared = {
+            operand
+            for step in self.steps
+            if isinstance(step, Call) and step.name in COMPARISONS
+            for operand in step.operands
+            if isinstance(self.steps[operand], Call)
+        }
+        return tuple(sorted(compared))
+
+    def part(self, result: int) -> Program:
+        """The steps that step `result` needs, in order, itself the last."""
+        return _needed(self.steps, result)
+
 
 @dataclass
 class Builder:
@@ -69,13 +87,17 @@ class Builder:
 
     def program(self, result: int) -> Program:
         """The steps that `result` needs, in order, itself the last."""
-        needed = {result}
-        for index in range(result, -1, -1):
-            step = self._steps[index]
-            if index in needed and isinstance(step, Call):
-                needed.update(step.operands)
-        renumbered = {index: position for position, index in enumerate(sorted(needed))}
-        return Program(tuple(_renumbered(self._steps[index], renumbered) for index in renumbered))
+        return _needed(self._steps, result)
+
+
+def _needed(steps: Sequence[Step], result: int) -> Program:
+    needed = {result}
+    for index in range(result, -1, -1):
+        step = steps[index]
+        if index in needed and isinstance(step, Call):
+            needed.update(step.operands)
+    renumbered = {index: position for position, index in enumerate(sorted(needed))}
+    return Program(tuple(_renumbered(steps[index], renumbered) for index in renumbered))
 
 
 def _renumbered(step: Step, positions: Mapping[int, int]) -> Step:

@@ -15,13 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.expressions.moments import Floats, Moments, rows_since_max, window_moments, window_sum
 from backtest.expressions.registry import BARS_PER_DAY, EWM_CUTOFF_SPANS, min_samples
 
-RELATIVE_ZERO: Final = 1e-12
-"""A standard deviation below this share of the mean's size is rounding noise of a constant."""
-
 Operand = pl.Series | float | bool
+Floats = NDArray[np.float64]
 
 
 def finite(values: pl.Series) -> pl.Series:
@@ -36,34 +33,16 @@ def null_unless(values: pl.Series, keep: pl.Series) -> pl.Series:
     return values.zip_with(keep.fill_null(False), pl.repeat(None, values.len(), dtype=values.dtype, eager=True))
 
 
-# Windows: counts, arrays in and out
+# Windows: arrays in and out, NaN for null (no number of the language is NaN)
 
 
-def _arrays(values: pl.Series) -> tuple[Floats, NDArray[np.bool_]]:
-    """Values with 0 for null, and which are not null."""
-    return values.fill_null(0.0).to_numpy(), values.is_not_null().to_numpy()
+def _floats(values: pl.Series) -> Floats:
+    """An array of its own; kernels are compiled for one that may be written to."""
+    return values.to_numpy(writable=True)
 
 
-def _series(values: Floats, valid: NDArray[np.bool_]) -> pl.Series:
-    """An array as a series, null where not `valid` or not finite."""
-    return finite(null_unless(pl.Series(values, dtype=pl.Float64), pl.Series(valid, dtype=pl.Boolean)))
-
-
-def _n_valid(values: pl.Series, window: int) -> pl.Series:
-    """Non-null values among the last `window` rows."""
-    return values.is_not_null().cast(pl.Int64).rolling_sum(window, min_samples=1)
-
-
-def _single_moments(values: pl.Series, window: int, decay: float = 1.0, *, spread: bool) -> Moments:
-    column, valid = _arrays(values)
-    return window_moments([column], valid, window, [(0, 0)] if spread else [], decay)
-
-
-def _standard_deviation(moments: Moments) -> Floats:
-    """Bias-corrected, from the sums of weights; NaN for fewer than two values."""
-    weight = moments.weight
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return np.sqrt(np.maximum(moments.comoments[0, 0], 0.0) / (weight - moments.squared_weight / weight))
+def _series(values: Floats) -> pl.Series:
+    return pl.Series(values, nan_to_null=True)
 
 
 # Element by element
@@ -109,19 +88,24 @@ def _diff(x: pl.Series, n: int) -> pl.Series:
     return finite(x - x.shift(n))
 
 
+def _mean_and_spread(x: pl.Series, window: int) -> tuple[Floats, Floats]:
+    from backtest.expressions.moments import mean_and_spread
+
+    return mean_and_spread(_floats(x), window, min_samples(window))
+
+
 def _rolling_mean(x: pl.Series, window: int) -> pl.Series:
-    moments = _single_moments(x, window, spread=False)
-    return _series(moments.means[0], moments.count >= min_samples(window))
+    return _series(_mean_and_spread(x, window)[0])
 
 
 def _rolling_std(x: pl.Series, window: int) -> pl.Series:
-    moments = _single_moments(x, window, spread=True)
-    return _series(_standard_deviation(moments), moments.count >= max(2, min_samples(window)))
+    return _series(_mean_and_spread(x, window)[1])
 
 
 def _rolling_sum(x: pl.Series, window: int) -> pl.Series:
-    column, valid = _arrays(x)
-    return finite(null_unless(pl.Series(window_sum(column, valid, window)), _n_valid(x, window) >= min_samples(window)))
+    from backtest.expressions.moments import window_sum
+
+    return _series(window_sum(_floats(x), window, min_samples(window)))
 
 
 def _rolling_min(x: pl.Series, window: int) -> pl.Series:
@@ -133,11 +117,13 @@ def _rolling_max(x: pl.Series, window: int) -> pl.Series:
 
 
 def _rolling_median(x: pl.Series, window: int) -> pl.Series:
-    return finite(x.rolling_median(window, min_samples=min_samples(window)))
+    return _rolling_quantile(x, 0.5, window)
 
 
 def _rolling_quantile(x: pl.Series, q: float, window: int) -> pl.Series:
-    return finite(x.rolling_quantile(q, interpolation="linear", window_size=window, min_samples=min_samples(window)))
+    from backtest.expressions.order_statistics import window_quantile
+
+    return _series(window_quantile(_floats(x), float(q), window, min_samples(window)))
 
 
 def _trailing(rolling: Callable[..., pl.Series]) -> Callable[..., pl.Series]:
@@ -152,63 +138,52 @@ def _trailing(rolling: Callable[..., pl.Series]) -> Callable[..., pl.Series]:
 # Relations
 
 
-def _is_constant(spread: Floats, mean: Floats) -> NDArray[np.bool_]:
-    return ~(spread > RELATIVE_ZERO * np.abs(mean))
-
-
 def _zscore(x: pl.Series, window: int) -> pl.Series:
-    moments = _single_moments(x, window, spread=True)
-    spread, mean = _standard_deviation(moments), moments.means[0]
-    is_known = (moments.count >= min_samples(window)) & ~_is_constant(spread, mean)
-    return finite((x - _series(mean, is_known).shift(1)) / _series(spread, is_known).shift(1))
+    from backtest.expressions.moments import RELATIVE_ZERO
 
-
-def _pair_moments(x: pl.Series, y: pl.Series, window: int) -> tuple[Moments, NDArray[np.bool_], list[Floats]]:
-    """Moments of both, where enough rows hold both, and both standard deviations."""
-    (first, has_first), (second, has_second) = _arrays(x), _arrays(y)
-    moments = window_moments([first, second], has_first & has_second, window, [(0, 0), (1, 1), (0, 1)])
+    mean, spread = _mean_and_spread(x, window)
+    spread[spread <= RELATIVE_ZERO * np.abs(mean)] = np.nan
+    z = np.full_like(mean, np.nan)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        spreads = [np.sqrt(moments.comoments[i, i] / (moments.count - 1)) for i in (0, 1)]
-    return moments, moments.count >= min_samples(window), spreads
+        z[1:] = (_floats(x)[1:] - mean[:-1]) / spread[:-1]
+    z[~np.isfinite(z)] = np.nan
+    return _series(z + 0.0)
+
+
+def _slope_and_correlation(y: pl.Series, x: pl.Series, window: int) -> tuple[Floats, Floats]:
+    from backtest.expressions.moments import slope_and_correlation
+
+    return slope_and_correlation(_floats(y), _floats(x), window, min_samples(window))
 
 
 def _rolling_correlation(x: pl.Series, y: pl.Series, window: int) -> pl.Series:
-    moments, is_known, spreads = _pair_moments(x, y, window)
-    for spread, mean in zip(spreads, moments.means, strict=True):
-        is_known &= ~_is_constant(spread, mean)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        product = np.sqrt(moments.comoments[0, 0]) * np.sqrt(moments.comoments[1, 1])
-        return _series(np.clip(moments.comoments[0, 1] / product, -1.0, 1.0), is_known)
+    return _series(_slope_and_correlation(y, x, window)[1])
 
 
 def _rolling_beta(y: pl.Series, x: pl.Series, window: int) -> pl.Series:
-    moments, is_known, spreads = _pair_moments(x, y, window)
-    is_known &= ~_is_constant(spreads[0], moments.means[0])
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return _series(moments.comoments[0, 1] / moments.comoments[0, 0], is_known)
+    return _series(_slope_and_correlation(y, x, window)[0])
 
 
 def _percentile_rank(x: pl.Series, window: int, min_count: int | None = None) -> pl.Series:
-    needed = min_samples(window) if min_count is None else min_count
-    n_valid = _n_valid(x, window)
-    rank = x.rolling_rank(window, method="average", min_samples=1)
-    return finite(null_unless(rank / n_valid, x.is_not_null() & (n_valid >= needed)))
+    from backtest.expressions.order_statistics import window_rank
+
+    return _series(window_rank(_floats(x), window, min_samples(window) if min_count is None else min_count))
 
 
-def _ewm_moments(x: pl.Series, span: int, *, spread: bool) -> tuple[Moments, NDArray[np.bool_]]:
+def _ewm_mean_and_spread(x: pl.Series, span: int) -> tuple[Floats, Floats]:
+    from backtest.expressions.moments import decaying_mean_and_spread
+
     window = EWM_CUTOFF_SPANS * span + 1
-    moments = _single_moments(x, window, (span - 1) / (span + 1), spread=spread)
-    return moments, moments.count >= min_samples(window)
+    powers = ((span - 1) / (span + 1)) ** np.arange(window + 1, dtype=np.float64)
+    return decaying_mean_and_spread(_floats(x), powers, min_samples(window))
 
 
 def _ewm_mean(x: pl.Series, span: int) -> pl.Series:
-    moments, is_known = _ewm_moments(x, span, spread=False)
-    return _series(moments.means[0], is_known)
+    return _series(_ewm_mean_and_spread(x, span)[0])
 
 
 def _ewm_std(x: pl.Series, span: int) -> pl.Series:
-    moments, is_known = _ewm_moments(x, span, spread=True)
-    return _series(_standard_deviation(moments), is_known)
+    return _series(_ewm_mean_and_spread(x, span)[1])
 
 
 def _days_needed(days: int) -> int:
@@ -216,30 +191,29 @@ def _days_needed(days: int) -> int:
 
 
 def _same_time_mean(x: pl.Series, days: int) -> pl.Series:
-    """Means of the deviations from the latest known value, so that a constant keeps its value exactly."""
-    column, valid = _arrays(x)
-    total, count, centre = np.zeros_like(column), np.zeros_like(column), np.zeros_like(column)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for day in range(1, days + 1):
-            back = day * BARS_PER_DAY
-            if back >= column.size:
-                break
-            value, has = column[:-back], valid[:-back]
-            centre[back:] = np.where((count[back:] == 0) & has, value, centre[back:])
-            total[back:] += np.where(has, value - centre[back:], 0.0)
-            count[back:] += has
-        return _series(centre + total / np.maximum(count, 1.0), count >= _days_needed(days))
+    """The window kernels see the rows laid out by time of day, one time's days after another's, with nulls between them."""
+    from backtest.expressions.moments import mean_and_spread
+
+    return _by_time_of_day(x, days, lambda rows: mean_and_spread(rows, days, _days_needed(days))[0])
 
 
 def _same_time_median(x: pl.Series, days: int) -> pl.Series:
-    """The rows laid out by time of day, one time's days after another's, with nulls between them."""
+    from backtest.expressions.order_statistics import window_quantile
+
+    return _by_time_of_day(x, days, lambda rows: window_quantile(rows, 0.5, days, _days_needed(days)))
+
+
+def _by_time_of_day(x: pl.Series, days: int, statistic: Callable[[Floats], Floats]) -> pl.Series:
+    """A statistic of the window of `days` days that ends a day earlier.
+
+    Each time of day has a whole number of windows, so that the kernels' blocks lie alike whatever follows.
+    """
     n_days = -(-x.len() // BARS_PER_DAY)
-    grid = np.full((n_days + days, BARS_PER_DAY), np.nan)
-    grid[days:].reshape(-1)[: x.len()] = x.fill_null(np.nan).to_numpy()
-    by_time = pl.Series(grid.T.ravel()).fill_nan(None)
-    median = by_time.rolling_median(days, min_samples=_days_needed(days)).shift(1)
-    back = median.to_numpy().reshape(BARS_PER_DAY, n_days + days).T[days:].ravel()[: x.len()]
-    return finite(pl.Series(back, dtype=pl.Float64))
+    n_rows = days + -(-n_days // days) * days
+    grid = np.full((n_rows, BARS_PER_DAY), np.nan)
+    grid[days:].reshape(-1)[: x.len()] = _floats(x)
+    of_days = statistic(grid.T.ravel()).reshape(BARS_PER_DAY, n_rows).T
+    return _series(of_days[days - 1 : -1].ravel()[: x.len()])
 
 
 # Conditions
@@ -279,9 +253,9 @@ def _consecutive_true(condition: pl.Series, limit: int) -> pl.Series:
 
 
 def _bars_since_max(x: pl.Series, window: int) -> pl.Series:
-    column, valid = _arrays(x)
-    is_known = _n_valid(x, window) >= min_samples(window)
-    return null_unless(pl.Series(rows_since_max(column, valid, window), dtype=pl.Float64), is_known)
+    from backtest.expressions.moments import rows_since_max
+
+    return _series(rows_since_max(_floats(x), window, min_samples(window)))
 
 
 def _bars_since_min(x: pl.Series, window: int) -> pl.Series:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -67,9 +68,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_parquet(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
-    """Write one Parquet file (zstd) with `metadata` in its footer, atomically; the same frame gives the same bytes."""
+    """Write one Parquet file (zstd) with `metadata` in its footer, atomically; the same frame gives the same bytes.
+
+    It is encoded in memory: Polars reports a full disk as a fault of the file's format.
+    """
+    encoded = io.BytesIO()
+    frame.write_parquet(encoded, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
     with replacing(path) as temporary:
-        frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def parquet_metadata(path: Path) -> dict[str, str]:
@@ -84,12 +90,19 @@ def parquet_metadata(path: Path) -> dict[str, str]:
         raise DataError(f"{path} is not a readable Parquet file: {str(fault).splitlines()[0]}.") from None
 
 
-def read_parquet(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
-    """A Parquet file's rows; DataError where it is missing, damaged or lacks a column of `schema`."""
+def read_parquet(
+    path: Path, schema: Mapping[str, pl.DataType] | None = None, columns: list[str] | None = None
+) -> pl.DataFrame:
+    """A Parquet file's rows; DataError where it is missing, damaged or lacks a column of `schema` or of `columns`.
+
+    With `columns` nothing else is read.
+    """
     import polars as pl
 
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, columns=columns)
+    except pl.exceptions.ColumnNotFoundError as fault:
+        raise DataError(f"{path} lacks a column: {str(fault).splitlines()[0]}.") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except (OSError, pl.exceptions.PolarsError) as fault:

@@ -123,6 +123,10 @@ class DataRoot:
     def features(self, symbol: str) -> Path:
         return self.lake / "features" / "perp" / checked_symbol(symbol) / "5m" / "features_v1"
 
+    def market_features(self) -> Path:
+        """What all symbols of the lake do at one bar."""
+        return self.lake / "features" / "perp" / "_market" / "5m" / "features_v1"
+
     def stage_records(self) -> Path:
         """Where stages that write to the shared lake leave what their cache needs."""
         return self.lake / "stage_records"

@@ -103,8 +103,11 @@ class FileHashes:
     def of(self, paths: Iterable[Path]) -> dict[Path, str | None]:
         """Hash of each file, None for one that does not exist; DataError for one that cannot be read."""
         unique = list(dict.fromkeys(paths))
-        with ThreadPoolExecutor(max_workers=min(4, len(unique)) or 1) as readers:
-            return dict(zip(unique, readers.map(self._hash, unique), strict=True))
+        unread = [path for path in unique if not self._is_known(path)]
+        if len(unread) > 1:
+            with ThreadPoolExecutor(max_workers=min(4, len(unread))) as readers:
+                list(readers.map(self._hash, unread))
+        return {path: self._hash(path) for path in unique}
 
     def remember(self, hashes: Mapping[Path, str]) -> None:
         """Take hashes of files just written, so that they are not read again as inputs."""
@@ -122,6 +125,10 @@ class FileHashes:
         if signature is None or digest is None:
             return (signature is None) != (digest is None)
         return self._known.get(path) != (signature, digest)
+
+    def _is_known(self, path: Path) -> bool:
+        known = self._known.get(path)
+        return known is not None and known[0] == _signature(path)
 
     def _hash(self, path: Path) -> str | None:
         signature = _signature(path)

@@ -220,6 +220,9 @@ def last_lines(logs: Sequence[Path]) -> list[str]:
 def failure_lines(instance: str, error: str, log: Path, end: Sequence[str], next_command: str) -> list[str]:
     """What failed, why, where its log is, how that ends, and what to do next."""
     lines = [f"FAILED {instance}: {error}"]
+    said = f"error: {error}".splitlines()
+    if list(end[-len(said) :]) == said:
+        end = end[: -len(said)]
     if end:
         lines += [f"  log: {log}, its end:", *(f"  | {line}" for line in end)]
     else:

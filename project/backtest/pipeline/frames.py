@@ -64,6 +64,12 @@ def cleaned_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetim
     return _extent(files) if files else None
 
 
+def cleaned_symbols(root: DataRoot) -> list[str]:
+    """Perpetuals that have cleaned bars, sorted."""
+    folders = root.lake.glob("cleaned/perp/*/bars_5m")
+    return sorted(folder.parent.name for folder in folders if month_files(folder))
+
+
 def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetime] | None:
     """First bar and end (exclusive) of a symbol's features; None where there are none."""
     files = month_files(root.features(symbol))
@@ -88,8 +94,10 @@ def clipped(
 
 
 def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
-    """Cleaned perpetual bars of [start, end) with the spot close beside them (null where there is none)."""
+    """Cleaned perpetual bars of [start, end) with the spot close (null where there is none) and the market beside them."""
     import polars as pl
+
+    from backtest.features.cross_section import with_market
 
     bars = read_months(root.cleaned_bars("perp", symbol), start, end)
     spot = read_months(
@@ -98,12 +106,29 @@ def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.date
         end,
         schema={"timestamp": pl.Datetime("ms", "UTC"), "close": pl.Float64()},
     )
-    return bars.join(
+    with_spot = bars.join(
         spot.select("timestamp", pl.col("close").alias("spot_close")),
         on="timestamp",
         how="left",
         maintain_order="left",
     )
+    return with_market(with_spot, market_of(root, bars["timestamp"], start, end))
+
+
+def market_of(root: DataRoot, stamps: pl.Series, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
+    """What all symbols do at each of the bars `stamps` of [start, end); DataError where the lake lacks some of it."""
+    import polars as pl
+
+    from backtest.features.cross_section import MARKET_SCHEMA
+
+    market = read_months(root.market_features(), start, end, schema=MARKET_SCHEMA)
+    n_missing = len(pl.DataFrame([stamps]).join(market, on="timestamp", how="anti"))
+    if n_missing:
+        raise DataError(
+            f"the returns across symbols in {root.market_features()} lack {n_missing:,} of the {len(stamps):,} bars from "
+            f"{start} to {end}. Build them: make discover-edges-from-raw."
+        )
+    return market
 
 
 def perpetual_frame(

@@ -67,9 +67,8 @@ class RunReport:
             failed = [report for report in self.instances if report.status == "failed"]
             names = ", ".join(report.instance for report in failed[:5])
             others = f" ({len(failed)} parts failed: {names})" if len(failed) > 1 else ""
-            fault = RunError(
-                f"run {self.run_id} failed in {self.failed_stage}{others}: {self.error}\nSee {self.manifest}"
-            )
+            reason = (self.error or "").partition(":\n")[0]
+            fault = RunError(f"run {self.run_id} failed in {self.failed_stage}{others}: {reason}\nSee {self.manifest}")
             fault.exit_code = next(
                 (report.exit_code for report in failed if report.instance == self.failed_stage), fault.exit_code
             )

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from backtest.pipeline.runner import RunReport
     from backtest.pipeline.stage import JsonScalar, Plan
 
-BOOTSTRAP: Final = ("ingest", "clean", "features")
+BOOTSTRAP: Final = ("ingest", "clean", "cross_section", "features")
 DISCOVERY: Final = ("states", "detect", "register", "scores", "candidates", "blueprints")
-FROM_RAW: Final = ("clean", "features", *DISCOVERY)
+FROM_RAW: Final = ("clean", "cross_section", "features", *DISCOVERY)
 BASELINE: Final = (*BOOTSTRAP, *DISCOVERY)
 SCHEDULER_VARIABLE: Final = "BACKTEST_SCHEDULER"
 DEFAULT_SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
@@ -85,6 +85,10 @@ def planned(request: Request, stages: tuple[str, ...], *, now: dt.datetime) -> P
         end = end or now.replace(hour=0, minute=0, second=0, microsecond=0)
         if end <= start:
             raise MisuseError(f"START {start:%Y-%m-%d} is not in the past; there is nothing to fetch yet.")
+        if request.parameters.get("source") != "simulated" and end > now + dt.timedelta(days=1):
+            raise MisuseError(
+                f"END {end - dt.timedelta(days=1):%Y-%m-%d} is in the future; today is {now:%Y-%m-%d} (UTC)."
+            )
     else:
         symbols = request.symbols or tuple(symbols_in_lake(request.root)) or DEFAULT_SYMBOLS
     return Plan(

@@ -87,5 +87,6 @@ def feature_files(plan: Plan, symbol: str) -> Sequence[Path]:
         plan.root.features(symbol),
         plan.root.cleaned_bars("perp", symbol),
         plan.root.cleaned_bars("spot", symbol),
+        plan.root.market_features(),
     )
     return [path for folder in folders for path in month_files(folder, first, end)]

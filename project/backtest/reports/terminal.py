@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
+WIDE: Final = 150
 MARGIN_TEXTS: Final[dict[str, str]] = {
-    "gate_eligible": "{:+.0%} of the count needed",
-    "gate_significant": "{:+.3f} in q",
-    "gate_day_concentration": "{:+.2f} in the largest day's share",
-    "gate_confirmed": "{:+.3f} in confirmation q",
+    "gate_eligible": "{:+.0%} of the count",
+    "gate_significant": "{:+.3f} in adjusted p",
+    "gate_day_concentration": "{:+.2f} in a day's share",
+    "gate_confirmed": "{:+.3f} in confirm q",
     "gate_economic": "{:+.2f} in P(above cost)",
     "gate_economic_conservative": "{:+.1f} bps",
     "gate_stability": "{:+.0%} of the spans",
@@ -59,27 +60,29 @@ def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
     )
 
 
-def candidate_table(rows: pl.DataFrame, title: str) -> Table:
-    """Candidates or nearest misses as a table; figures in bps per trade."""
+def candidate_table(rows: pl.DataFrame, title: str, width: int) -> Table:
+    """Candidates or nearest misses as a table; returns and costs in bps per trade.
+
+    Below `WIDE` columns what a candidate is stands in two lines of one column.
+    """
     misses = "failed_gate" in rows.columns
-    table = _table(title)
-    for name in ("event", "verb", "horizon", "state", "symbol"):
+    table = _table(f"{title} (returns and costs in bps per trade)")
+    is_wide = width >= WIDE
+    for name in ("event, trade, horizon", "state, symbol") if is_wide else ("candidate",):
         table.add_column(name, no_wrap=True)
-    for name in ("n", "mean bps", "cost bps", "after cost", "t", "q", "confirm q"):
+    for name in ("n", "mean", "cost", "net", "t", "q", "confirm q"):
         table.add_column(name, justify="right", no_wrap=True)
-    if misses:
-        table.add_column("first gate failed", overflow="fold")
-        table.add_column("missed by", overflow="fold")
-    else:
-        table.add_column("also passed", justify="right")
+    table.add_column("first gate failed, by" if misses else "also passed", justify="left" if misses else "right")
     for row in rows.iter_rows(named=True):
-        cells = [row["event_type"], row["template_verb"], row["horizon"], row["state_id"], row["symbol"]]
+        what = f"{row['event_type']} {row['template_verb']} {row['horizon']}"
+        where = f"{row['state_id']}, {row['symbol']}"
+        cells = [what, where] if is_wide else [f"{what}\n  {where}"]
         cells += [f"{row['n_events']:,}"]
         cells += [_bps(row[name]) for name in ("expectancy", "cost", "after_cost_expectancy")]
-        cells += [_number(row["t_stat"], "{:.1f}"), _number(row["q_value"], "{:.3g}")]
-        cells += [_number(row["confirmation_q"], "{:.3g}")]
+        cells += [_number(row["t_stat"], "{:.1f}"), _number(row["q_value"], "{:.2g}")]
+        cells += [_number(row["confirmation_q"], "{:.2g}")]
         if misses:
-            cells += [row["failed_gate"].replace("_", " "), _missed_by(row["failed_gate"], row)]
+            cells += [f"{row['failed_gate'].replace('_', ' ')}: {_missed_by(row['failed_gate'], row)}"]
         else:
             cells += [f"+{row['n_others']}" if row["n_others"] else ""]
         table.add_row(*cells)

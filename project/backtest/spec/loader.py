@@ -18,6 +18,7 @@ from backtest.expressions import CompiledExpression, ExpressionError, compile_ex
 from backtest.spec.models import (
     ALL_STATES,
     Column,
+    Contract,
     Costs,
     Discovery,
     Event,
@@ -31,6 +32,7 @@ from backtest.spec.models import (
 )
 
 MAX_FILE_BYTES: Final = 1 << 20
+DEFAULT_CONTRACT: Final = "default"
 M = TypeVar("M", bound=Model)
 
 
@@ -79,6 +81,7 @@ class Spec:
     states: Mapping[str, CompiledState]
     events: Mapping[str, CompiledEvent]
     templates: Mapping[str, Template]
+    contracts: Mapping[str, Contract]
     gates: Gates
     costs: Costs
     discovery: Discovery
@@ -106,6 +109,10 @@ class Spec:
         names = self.events[event_type].model.states
         chosen = self.states if names is None else names
         return (ALL_STATES, *(state_id for name in chosen for state_id in self.states[name].values))
+
+    def contract(self, symbol: str) -> Contract:
+        """The contract of a symbol; the default one where it has no file of its own."""
+        return self.contracts.get(symbol, self.contracts[DEFAULT_CONTRACT])
 
     def event(self, event_type: str) -> CompiledEvent:
         """The event of that name; SpecError with the nearest one where there is none."""
@@ -168,7 +175,7 @@ class _UniqueKeyLoader(yaml.CSafeLoader):
 class _Reader:
     """Collects models and faults while reading one spec folder."""
 
-    FOLDERS: Final = ("features", "states", "events", "templates")
+    FOLDERS: Final = ("features", "states", "events", "templates", "contracts")
     FILES: Final = ("columns", "gates", "costs", "discovery", "simulation")
 
     def __init__(self, root: Path, names: list[str]) -> None:
@@ -192,6 +199,11 @@ class _Reader:
         states = dict(self._folder("states", State, "name"))
         events = dict(self._folder("events", Event, "event_type"))
         templates = dict(self._folder("templates", Template, "template_verb"))
+        contracts = dict(self._folder("contracts", Contract, "symbol"))
+        if DEFAULT_CONTRACT not in contracts:
+            self.faults.append(
+                f"contracts/{DEFAULT_CONTRACT}.yaml: is missing; it says what holds for every other symbol"
+            )
         if self.faults or gates is None or costs is None or discovery is None or simulation is None:
             return None
 
@@ -228,6 +240,7 @@ class _Reader:
             "states": states,
             "events": events,
             "templates": templates,
+            "contracts": contracts,
             "gates": gates,
             "costs": costs,
             "discovery": discovery,
@@ -238,6 +251,7 @@ class _Reader:
             states={name: state for name, state in compiled_states.items() if state is not None},
             events={name: event for name, event in compiled_events.items() if event is not None},
             templates=templates,
+            contracts=contracts,
             gates=gates,
             costs=costs,
             discovery=discovery,

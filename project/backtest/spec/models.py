@@ -199,6 +199,44 @@ class Template(Model):
         )
 
 
+class ContractPeriod(Model):
+    """Rules of a perpetual from a day on, until the next period starts; None where they are not known."""
+
+    since: dt.date
+    tick_size: Annotated[float, Field(gt=0)] | None = None
+    """Smallest step of the price, in quote currency."""
+    lot_size: Annotated[float, Field(gt=0)] | None = None
+    """Smallest step of an order, in base currency."""
+    min_notional_usd: Annotated[float, Field(ge=0)] = 0.0
+    funding_interval_hours: Literal[1, 2, 4, 8] | None = None
+
+
+class Contract(Model):
+    """A perpetual and its rules over time; it exists from its listing to its delisting day, both included."""
+
+    symbol: str
+    note: str = ""
+    listed: dt.date | None = None
+    delisted: dt.date | None = None
+    periods: Annotated[tuple[ContractPeriod, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Contract:
+        dates = [period.since for period in self.periods]
+        if dates != sorted(set(dates)):
+            raise ValueError("periods are listed by ascending, distinct 'since' dates")
+        if self.listed is not None and self.delisted is not None and self.delisted < self.listed:
+            raise ValueError(f"delisted {self.delisted} lies before listed {self.listed}")
+        return self
+
+    def exists_on(self, day: dt.date) -> bool:
+        return (self.listed is None or day >= self.listed) and (self.delisted is None or day <= self.delisted)
+
+    def on(self, day: dt.date) -> ContractPeriod:
+        """The rules of a day; those of the first period before it starts."""
+        return next((period for period in reversed(self.periods) if period.since <= day), self.periods[0])
+
+
 class FeePeriod(Model):
     """The taker fee from a date on, until the next period starts."""
 

@@ -13,6 +13,7 @@ from backtest.pipeline.frames import BAR_DATASETS, missing_bars, venue_of
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 MARKETS: tuple[Market, ...] = ("perp", "spot")
+SIMULATED_VENUE = "simulated"
 
 
 def partitions(plan: Plan) -> Sequence[str]:
@@ -39,22 +40,31 @@ def parameters(plan: Plan, partition: str) -> Mapping[str, Json]:
     return {"venue": venue_of(plan, *_parts(partition))}
 
 
-def no_spec(_plan: Plan, _partition: str) -> str:
-    return ""
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash("contracts")
 
 
 def run(plan: Plan, partition: str) -> Outcome:
     import polars as pl
 
     from backtest.cleaning.bars import clean_bars
+    from backtest.cleaning.contracts import while_listed, with_contract_interval
     from backtest.cleaning.funding import clean_funding, join_funding
     from backtest.lake.files import write_parquet
     from backtest.lake.months import write_months
     from backtest.lake.raw import read_raw
+    from backtest.spec.loader import load_spec
 
     market, symbol = _parts(partition)
     venue = venue_of(plan, market, symbol) or ""
-    cleaned = clean_bars(*(read_raw(plan.root, venue, market, symbol, dataset) for dataset in BAR_DATASETS))
+    contract = load_spec(plan.spec_root).contract(symbol)
+    raw = [read_raw(plan.root, venue, market, symbol, dataset) for dataset in BAR_DATASETS]
+    # A simulated market may lie before its namesake was listed; spot is listed on days of its own.
+    has_dates = market == "perp" and venue != SIMULATED_VENUE
+    listed = [while_listed(rows, contract) if has_dates else rows for rows in raw]
+    cleaned = clean_bars(*listed)
     bars = cleaned.bars
     if bars.is_empty():
         raise DataError(
@@ -63,7 +73,8 @@ def run(plan: Plan, partition: str) -> Outcome:
         )
     stamps = 0
     if market == "perp":
-        funding = clean_funding(read_raw(plan.root, venue, market, symbol, "funding"))
+        observed = clean_funding(read_raw(plan.root, venue, market, symbol, "funding"))
+        funding = with_contract_interval(observed, contract)
         bars, stamps = join_funding(bars, funding), len(funding)
     dataset = plan.root.cleaned_bars(market, symbol)
     before = set(month_files(dataset))
@@ -82,6 +93,7 @@ def run(plan: Plan, partition: str) -> Outcome:
             "first_bar": bars["timestamp"][0].isoformat(),
             "last_bar": bars["timestamp"][-1].isoformat(),
             "funding_stamps": stamps,
+            "outside_listing": sum(map(len, raw)) - sum(map(len, listed)),
             **totals,
         },
     )
@@ -101,6 +113,6 @@ STAGE = Stage(
     partitions=partitions,
     inputs=inputs,
     parameters=parameters,
-    spec=no_spec,
+    spec=spec,
     shared=True,
 )

@@ -20,6 +20,7 @@ from backtest.pipeline.frames import (
     missing_bars,
     perpetual_bars,
 )
+from backtest.pipeline.quarters import quarter_bounds, quarters
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 
@@ -41,16 +42,19 @@ def partitions(plan: Plan) -> Sequence[str]:
             )
         span = clipped(extent, plan.start - lookback if plan.start else None, plan.end)
         if span is not None:
-            keys += [f"{symbol}.{year}Q{quarter}" for year, quarter in _quarters(*span)]
+            keys += [f"{symbol}.{year}Q{quarter}" for year, quarter in quarters(*span)]
     return keys
 
 
 def inputs(plan: Plan, partition: str) -> Sequence[Path]:
     symbol, start, end = _bounds(partition)
     first = start - _lookback(plan)
-    return [
-        path for market in ("perp", "spot") for path in month_files(plan.root.cleaned_bars(market, symbol), first, end)
-    ]
+    folders = (
+        plan.root.cleaned_bars("perp", symbol),
+        plan.root.cleaned_bars("spot", symbol),
+        plan.root.market_features(),
+    )
+    return [path for folder in folders for path in month_files(folder, first, end)]
 
 
 def parameters(_plan: Plan, _partition: str) -> Mapping[str, Json]:
@@ -88,18 +92,9 @@ def _lookback(plan: Plan) -> dt.timedelta:
     return load_spec(plan.spec_root).feature_lookback_bars * BAR
 
 
-def _quarters(start: dt.datetime, end: dt.datetime) -> list[tuple[int, int]]:
-    """Calendar quarters that [start, end) touches."""
-    last = end - BAR
-    first_index, last_index = start.year * 4 + (start.month - 1) // 3, last.year * 4 + (last.month - 1) // 3
-    return [(index // 4, index % 4 + 1) for index in range(first_index, last_index + 1)]
-
-
 def _bounds(partition: str) -> tuple[str, dt.datetime, dt.datetime]:
     symbol, _, quarter = partition.rpartition(".")
-    year, number = int(quarter[:4]), int(quarter[5])
-    start = dt.datetime(year, 3 * number - 2, 1, tzinfo=dt.UTC)
-    return symbol, start, dt.datetime(year + number // 4, 3 * number % 12 + 1, 1, tzinfo=dt.UTC)
+    return symbol, *quarter_bounds(quarter)
 
 
 def _shown(bound: dt.datetime | None) -> str:
@@ -109,7 +104,7 @@ def _shown(bound: dt.datetime | None) -> str:
 STAGE = Stage(
     name="features",
     title="Building features",
-    reads=("cleaned",),
+    reads=("cleaned", "market"),
     writes=("features",),
     run=run,
     partitions=partitions,

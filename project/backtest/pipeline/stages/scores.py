@@ -17,7 +17,7 @@ def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
     return load_spec(plan.spec_root).part_hash(
-        "columns", "features", "states", "events", "templates", "costs", "discovery"
+        "columns", "features", "states", "events", "templates", "contracts", "costs", "discovery"
     )
 
 
@@ -48,15 +48,15 @@ def run(plan: Plan, symbol: str) -> Outcome:
     events = read_parquet(root.symbol_events(run_id, symbol))
     only = plan.parameters.get("event_type")
     outputs, rows = [], 0
-    for event_type, symbols in design["tested"].items():
-        if symbol not in symbols or only not in (None, event_type):
-            continue
-        occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
-        scores = score_event(market, event_type, occurrences, definitions)
+    for event_type in (name for name, symbols in design["tested"].items() if symbol in symbols):
         path = root.scores(run_id, event_type, symbol)
-        write_parquet(path, scores)
-        outputs.append(path)
-        rows += len(scores)
+        if only in (None, event_type):
+            occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
+            scores = score_event(market, event_type, occurrences, definitions)
+            write_parquet(path, scores)
+            rows += len(scores)
+        if path.is_file():
+            outputs.append(path)
     return Outcome(outputs=tuple(outputs), summary={"event_types": len(outputs), "rows": rows})
 
 
