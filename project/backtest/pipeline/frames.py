@@ -94,25 +94,29 @@ def clipped(
 
 
 def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
-    """Cleaned perpetual bars of [start, end) with the spot close (null where there is none) and the market beside them."""
+    """Cleaned perpetual bars of [start, end) with the spot bars (null where there are none) and the market beside them.
+
+    Raises DataError where the bars were cleaned before a data set was added.
+    """
     import polars as pl
 
+    from backtest.cleaning.taint import beside_spot
     from backtest.features.cross_section import with_market
 
     bars = read_months(root.cleaned_bars("perp", symbol), start, end)
-    spot = read_months(
-        root.cleaned_bars("spot", symbol),
-        start,
-        end,
-        schema={"timestamp": pl.Datetime("ms", "UTC"), "close": pl.Float64()},
-    )
-    with_spot = bars.join(
-        spot.select("timestamp", pl.col("close").alias("spot_close")),
-        on="timestamp",
-        how="left",
-        maintain_order="left",
-    )
-    return with_market(with_spot, market_of(root, bars["timestamp"], start, end))
+    if "taint" not in bars.columns and not bars.is_empty():
+        raise DataError(
+            f"{root.cleaned_bars('perp', symbol)} was cleaned by an earlier version. Clean it again: "
+            "make discover-edges-from-raw (it fetches nothing)."
+        )
+    schema = {
+        "timestamp": pl.Datetime("ms", "UTC"),
+        "close": pl.Float64(),
+        "volume": pl.Float64(),
+        "is_tainted": pl.Boolean(),
+    }
+    spot = read_months(root.cleaned_bars("spot", symbol), start, end, schema=schema)
+    return with_market(beside_spot(bars, spot), market_of(root, bars["timestamp"], start, end))
 
 
 def market_of(root: DataRoot, stamps: pl.Series, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:

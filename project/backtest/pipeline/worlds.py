@@ -41,28 +41,29 @@ class Search:
 
 def world_bars(market: SimulatedMarket) -> dict[str, pl.DataFrame]:
     """Each symbol's perpetual on the full grid with every column that features read, and ``planted_drift`` if there is one."""
-    return {symbol: _symbol_bars(market, symbol) for symbol in market.settings.symbols}
+    import polars as pl
+
+    from backtest.features.cross_section import SOURCE_COLUMNS, market_bars, with_market
+
+    bars = {symbol: _symbol_bars(market, symbol) for symbol in market.settings.symbols}
+    start, columns = market.settings.start, list(SOURCE_COLUMNS)
+    across = market_bars(
+        list(bars),
+        lambda symbol: bars[symbol].select(columns).with_columns(pl.col(columns[1:]).cast(pl.Float64)),
+        start,
+        start + market.settings.n_bars * BAR,
+    )
+    return {symbol: with_market(frame, across) for symbol, frame in bars.items()}
 
 
 def _symbol_bars(market: SimulatedMarket, symbol: str) -> pl.DataFrame:
-    import polars as pl
-
-    from backtest.cleaning.bars import clean_bars
-    from backtest.cleaning.funding import clean_funding, join_funding
+    from backtest.cleaning.taint import clean_symbol
     from backtest.discovery.truth import PLANTED_DRIFT
 
-    def raw(market_name: str, dataset: str) -> pl.DataFrame:
-        return market.datasets[market_name, symbol, dataset]
-
-    no_minutes = raw("perp", "ohlcv_5m").clear()
-    bars = join_funding(clean_bars(raw("perp", "ohlcv_5m"), no_minutes).bars, clean_funding(raw("perp", "funding")))
-    beside = [
-        clean_bars(raw("spot", "ohlcv_5m"), no_minutes).bars.select("timestamp", pl.col("close").alias("spot_close"))
-    ]
-    if ("perp", symbol, PLANTED_DRIFT) in market.datasets:
-        beside.append(raw("perp", PLANTED_DRIFT))
-    for frame in beside:
-        bars = bars.join(frame, on="timestamp", how="left", maintain_order="left")
+    raw = {(market_name, name): rows for (market_name, of, name), rows in market.datasets.items() if of == symbol}
+    bars = clean_symbol(raw, symbol)
+    if ("perp", PLANTED_DRIFT) in raw:
+        bars = bars.join(raw["perp", PLANTED_DRIFT], on="timestamp", how="left", maintain_order="left")
     return bars
 
 

@@ -24,6 +24,7 @@ from backtest.spec.models import (
     Event,
     Feature,
     Gates,
+    KnownDefect,
     Model,
     Simulation,
     State,
@@ -86,6 +87,7 @@ class Spec:
     costs: Costs
     discovery: Discovery
     simulation: Simulation
+    known_defects: tuple[KnownDefect, ...]
     bar_expressions: Mapping[str, CompiledExpression]
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
@@ -176,7 +178,7 @@ class _Reader:
     """Collects models and faults while reading one spec folder."""
 
     FOLDERS: Final = ("features", "states", "events", "templates", "contracts")
-    FILES: Final = ("columns", "gates", "costs", "discovery", "simulation")
+    FILES: Final = ("columns", "gates", "costs", "discovery", "simulation", "known_defects")
 
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root = root
@@ -195,6 +197,7 @@ class _Reader:
         costs = self._single("costs", TypeAdapter(Costs))
         discovery = self._single("discovery", TypeAdapter(Discovery))
         simulation = self._single("simulation", TypeAdapter(Simulation))
+        known_defects = self._known_defects()
         features = dict(self._folder("features", Feature, "name"))
         states = dict(self._folder("states", State, "name"))
         events = dict(self._folder("events", Event, "event_type"))
@@ -244,6 +247,7 @@ class _Reader:
             "gates": gates,
             "costs": costs,
             "discovery": discovery,
+            "known_defects": known_defects,
         }
         return Spec(
             columns=columns,
@@ -256,6 +260,7 @@ class _Reader:
             costs=costs,
             discovery=discovery,
             simulation=simulation,
+            known_defects=known_defects,
             bar_expressions={field: value for field, value in bar_expressions.items() if value is not None},
             ontology_hash=_hash(_plain(models)),
         )
@@ -297,6 +302,12 @@ class _Reader:
             self.faults.append(f"{name}: is missing")
             return None
         return self._validated(name, adapter)
+
+    def _known_defects(self) -> tuple[KnownDefect, ...]:
+        """None where there is no such file: a venue without known faults needs no list of them."""
+        if "known_defects.yaml" not in self.names:
+            return ()
+        return self._single("known_defects", TypeAdapter(tuple[KnownDefect, ...])) or ()
 
     def _folder(self, folder: str, model: type[M], key: str) -> Iterator[tuple[str, M]]:
         adapter = TypeAdapter(model)
@@ -456,6 +467,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.model)
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
     return value
 
 

@@ -70,6 +70,32 @@ class Column(Model):
     description: str
 
 
+class KnownDefect(Model):
+    """A known fault of the venue's files: which, when, why, and who says so.
+
+    ``symbols`` null is every symbol; ``end`` is exclusive; ``rows`` is how many rows of one symbol it concerns.
+    """
+
+    venue: Name
+    market: Literal["perp", "spot"]
+    dataset: Name
+    symbols: tuple[str, ...] | None
+    file: str
+    start: dt.datetime
+    end: dt.datetime
+    rows: Annotated[int, Field(ge=1)] | None = None
+    cause: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> KnownDefect:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("start and end need a time zone, such as 2023-11-10T03:40:00Z")
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}")
+        return self
+
+
 class Feature(Model):
     """A number known at a bar's close."""
 

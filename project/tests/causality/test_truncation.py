@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.cleaning.bars import VOLUMES, clean_bars
-from backtest.cleaning.funding import clean_funding, join_funding
+from backtest.cleaning.bars import VOLUMES
+from backtest.cleaning.taint import clean_symbol
 from backtest.events.detect import detect_events
 from backtest.features.build import build_features
 from backtest.lake.schemas import RAW_SCHEMAS
@@ -22,8 +22,11 @@ N_BARS = 12_000
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
-def raw_market(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Perpetual bars with bursts of volatility and two gaps, spot bars, and funding stamps."""
+OTHERS = ("mark_5m", "index_5m", "premium_5m", "metrics", "liquidations", "book_ticker", "book_depth")
+
+
+def raw_market(seed: int) -> tuple[pl.DataFrame, ...]:
+    """Perpetual bars with bursts of volatility and two gaps, spot bars, funding stamps, and the data sets of `OTHERS`."""
     rng = np.random.default_rng(seed)
     sigma = 8e-4 * np.exp(np.convolve(rng.normal(0, 0.25, N_BARS), np.exp(-np.arange(60) / 20), "same"))
     sigma *= np.where(rng.random(N_BARS) < 0.002, 8, 1)
@@ -61,14 +64,21 @@ def raw_market(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         schema=RAW_SCHEMAS["funding"],
     )
     kept = ~pl.Series(np.isin(np.arange(N_BARS), [*range(4000, 4003), *range(10_500, 10_520)]))
-    return perp.filter(kept), spot, funding
+    others = []
+    for dataset in OTHERS:
+        values = {name: rng.uniform(0.5, 1.5, N_BARS) for name in RAW_SCHEMAS[dataset] if name != "timestamp"}
+        rows = pl.DataFrame({"timestamp": stamps, **values}).cast(dict(RAW_SCHEMAS[dataset]))
+        others.append(rows.filter(pl.Series(rng.random(N_BARS) < 0.98)))
+    return perp.filter(kept), spot, funding, *others
 
 
-def evaluated(perp: pl.DataFrame, spot: pl.DataFrame, funding: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def evaluated(
+    perp: pl.DataFrame, spot: pl.DataFrame, funding: pl.DataFrame, *others: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Everything the research sees: bars, features, states, discovery expressions side by side; and the events."""
-    bars = join_funding(clean_bars(perp, perp.clear()).bars, clean_funding(funding))
-    spot_bars = clean_bars(spot, spot.clear()).bars.select("timestamp", pl.col("close").alias("spot_close"))
-    bars = bars.join(spot_bars, on="timestamp", how="left", maintain_order="left")
+    raw = {("perp", "ohlcv_5m"): perp, ("spot", "ohlcv_5m"): spot, ("perp", "funding"): funding}
+    beside = {("perp", name): rows for name, rows in zip(OTHERS, others, strict=True)}
+    bars = clean_symbol({**raw, **beside}, "BTCUSDT", SPEC.known_defects)
     features = build_features(bars, list(SPEC.features.values()))
     frame = pl.concat([bars, features.drop("timestamp")], how="horizontal")
     states = evaluate_states(frame, SPEC.states.values())
@@ -82,12 +92,12 @@ def evaluated(perp: pl.DataFrame, spot: pl.DataFrame, funding: pl.DataFrame) -> 
 
 
 @pytest.fixture(scope="module")
-def market() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def market() -> tuple[pl.DataFrame, ...]:
     return raw_market(5)
 
 
 @pytest.fixture(scope="module")
-def whole(market: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def whole(market: tuple[pl.DataFrame, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
     return evaluated(*market)
 
 
@@ -114,7 +124,7 @@ def test_the_market_exercises_every_definition(whole: tuple[pl.DataFrame, pl.Dat
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_before_a_random_cut_changes(
     seed: int,
-    market: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame],
+    market: tuple[pl.DataFrame, ...],
     whole: tuple[pl.DataFrame, pl.DataFrame],
 ) -> None:
     everything, events = whole
@@ -131,7 +141,7 @@ def test_nothing_before_a_random_cut_changes(
 
 
 def test_another_future_changes_nothing_before_the_cut(
-    market: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame], whole: tuple[pl.DataFrame, pl.DataFrame]
+    market: tuple[pl.DataFrame, ...], whole: tuple[pl.DataFrame, pl.DataFrame]
 ) -> None:
     everything, events = whole
     cut = START + dt.timedelta(minutes=5 * 11_000)
