@@ -1,10 +1,11 @@
-"""Printing tables where a command is run: as wide as the terminal, or wide enough for all where there is none."""
+"""Printing where a command is run: tables as wide as the terminal, or wide enough where there is none; JSON."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
-from typing import Final
+from typing import Any, Final
 
 WIDTH_OF_A_PIPE: Final = 190
 
@@ -19,3 +20,8 @@ def show(table: object) -> None:
     from rich.console import Console
 
     Console(width=width(), highlight=False, soft_wrap=False).print(table)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON with sorted keys on stdout."""
+    print(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from backtest.command_options import Symbols, parsed_symbols, parsed_window
 from backtest.errors import BacktestError, MisuseError, NotAvailableError
-from backtest.terminal_output import show
+from backtest.terminal_output import print_json, show
 
 RunId = Annotated[str, typer.Option(envvar="BACKTEST_RUN_ID", help="The run's RUN_ID.")]
 Symbol = Annotated[str, typer.Option(help="One symbol, for example BTCUSDT.")]
@@ -54,7 +53,7 @@ def monitor_data_freshness(
     moment = _moment(now)
     report = lake_freshness(DataRoot.from_environment(), parsed_symbols(symbols), moment, max_staleness_bars)
     if as_json:
-        _print_json(report.as_json())
+        print_json(report.as_json())
     elif report.rows:
         show(freshness_table(report.rows))
         print(
@@ -126,7 +125,7 @@ def validate_oos_window(
         raise typer.Exit(CANNOT_TELL) from None
     verdict = judged_window(start, end, searched)
     if as_json:
-        _print_json(verdict.as_json())
+        print_json(verdict.as_json())
     elif verdict.is_free:
         side = "before" if verdict.is_before else "after"
         print(
@@ -150,10 +149,6 @@ def _moment(text: str | None) -> dt.datetime:
     except ValueError:
         raise MisuseError(f"--now {text[:40]!r} is not a time; write it as 2025-02-28T12:00:00Z.") from None
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))
 
 
 def _not_available(what: str, instead: str) -> NoReturn:
