@@ -1,18 +1,26 @@
-"""`backtest` commands that watch data and positions; their options stand, their checks come with live monitoring."""
+"""`backtest` commands that watch data and positions, and guard the windows that evaluations use."""
 
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from typing import Annotated, NoReturn
 
 import typer
 
-from backtest.errors import NotAvailableError
+from backtest.command_options import Symbols, parsed_symbols, parsed_window
+from backtest.errors import BacktestError, MisuseError, NotAvailableError
+from backtest.terminal_output import print_json, show
 
 RunId = Annotated[str, typer.Option(envvar="BACKTEST_RUN_ID", help="The run's RUN_ID.")]
 Symbol = Annotated[str, typer.Option(help="One symbol, for example BTCUSDT.")]
 MaxStalenessBars = Annotated[int, typer.Option(min=0, help="Bars the newest one may lie back.")]
-Day = Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="A day (UTC).")]
+Now = Annotated[
+    str | None, typer.Option("--now", help="Time to judge by, such as 2025-02-28T12:00:00Z; the clock if left out.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+TIMEFRAME = "5m"
+CANNOT_TELL = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -24,20 +32,37 @@ def register(app: typer.Typer) -> None:
 
 
 def monitor_data_freshness(
-    symbols: Annotated[
-        str | None, typer.Option(envvar="BACKTEST_SYMBOLS", help="Symbols, separated by commas.")
-    ] = None,
-    timeframe: Annotated[str, typer.Option(help="Length of a bar.")] = "5m",
+    symbols: Symbols = None,
+    timeframe: Annotated[str, typer.Option(help="Length of a bar; the lake's bars are 5m.")] = TIMEFRAME,
     max_staleness_bars: MaxStalenessBars = 3,
+    now: Now = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Is the newest bar of each symbol recent enough? Not available yet: says so and ends with exit code 2.
+    """Is the newest complete bar of each symbol recent enough? Exit code 0 fresh, 1 stale, missing or unreadable.
+
+    The cleaned perpetual bars decide; every other data set is shown. Without symbols, all of the lake.
 
     Example: backtest monitor-data-freshness --symbols BTCUSDT,ETHUSDT --timeframe 5m --max-staleness-bars 3
     """
-    _not_available(
-        f"the data freshness check ({symbols or 'all symbols'}, {timeframe}, at most {max_staleness_bars} bars)",
-        "compare the newest timestamp of the files under lake/cleaned with the time in UTC yourself",
-    )
+    from backtest.lake.paths import DataRoot
+    from backtest.pipeline.freshness import lake_freshness
+    from backtest.reports.operations import freshness_table
+
+    if timeframe != TIMEFRAME:
+        raise MisuseError(f"timeframe {timeframe[:40]!r} is not one of the lake's; its bars are {TIMEFRAME}.")
+    moment = _moment(now)
+    report = lake_freshness(DataRoot.from_environment(), parsed_symbols(symbols), moment, max_staleness_bars)
+    if as_json:
+        print_json(report.as_json())
+    elif report.rows:
+        show(freshness_table(report.rows))
+        print(
+            f"{'fresh' if report.is_fresh else 'NOT fresh'} at {moment:%Y-%m-%d %H:%M} UTC "
+            f"(at most {max_staleness_bars} bars behind; the cleaned perpetual bars decide)"
+        )
+    for finding in report.findings:
+        print(f"finding: {finding}", file=sys.stderr)
+    raise typer.Exit(0 if report.is_fresh else 1)
 
 
 def monitor_feature_drift(
@@ -76,15 +101,54 @@ def kill_switch(
     )
 
 
-def validate_oos_window(run_id: RunId, eval_start: Day, eval_end: Day) -> None:
-    """Is a window free of the days used for discovery? Not available yet: says so, exit code 2.
+def validate_oos_window(
+    run_id: RunId,
+    eval_start: Annotated[str, typer.Option(help="First day of the evaluation, YYYY-MM-DD (UTC).")],
+    eval_end: Annotated[str, typer.Option(help="Last day of the evaluation, YYYY-MM-DD (UTC), inclusive.")],
+    as_json: AsJson = False,
+) -> None:
+    """Is a window free of the days a run was searched in? 0 free, 1 overlap or embargo, 2 it cannot be told.
 
     Example: backtest validate-oos-window --run-id run_20250228 --eval-start 2025-01-01 --eval-end 2025-07-01
     """
-    _not_available(
-        f"the out-of-sample check (run {run_id}, {eval_start:%Y-%m-%d} to {eval_end:%Y-%m-%d})",
-        f"compare the window with discovery_start and discovery_end in runs/{run_id}/run_manifest.json yourself",
-    )
+    from backtest.lake.paths import DataRoot
+    from backtest.monitoring.oos_window import DAY, first_free_day, judged_window, searched_window
+    from backtest.pipeline.history import manifest_of
+
+    start, end = parsed_window(eval_start, eval_end)
+    if start is None or end is None:
+        raise MisuseError("--eval-start and --eval-end are needed, as YYYY-MM-DD.")
+    try:
+        searched = searched_window(manifest_of(DataRoot.from_environment(), run_id), run_id)
+    except (BacktestError, OSError) as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        raise typer.Exit(CANNOT_TELL) from None
+    verdict = judged_window(start, end, searched)
+    if as_json:
+        print_json(verdict.as_json())
+    elif verdict.is_free:
+        side = "before" if verdict.is_before else "after"
+        print(
+            f"free: {eval_start} … {eval_end} lies {verdict.distance / DAY:g} days {side} the days of run {run_id} "
+            f"({searched.start:%Y-%m-%d} … {searched.end - DAY:%Y-%m-%d}; embargo {searched.embargo / DAY:g} days)"
+        )
+    for obstacle in verdict.obstacles:
+        print(f"NOT out of sample: {eval_start} … {eval_end}: {obstacle}", file=sys.stderr)
+    if not verdict.is_free:
+        print(f"The first free day is {first_free_day(searched)}.", file=sys.stderr)
+    print("note: how often a window was evaluated before is not recorded yet, so it is not judged.", file=sys.stderr)
+    raise typer.Exit(0 if verdict.is_free else 1)
+
+
+def _moment(text: str | None) -> dt.datetime:
+    """The time a check judges by: UTC where it names no zone; MisuseError where it is no time."""
+    if text is None:
+        return dt.datetime.now(dt.UTC)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise MisuseError(f"--now {text[:40]!r} is not a time; write it as 2025-02-28T12:00:00Z.") from None
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def _not_available(what: str, instead: str) -> NoReturn:

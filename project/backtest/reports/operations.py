@@ -1,0 +1,49 @@
+"""Tables for operators: freshness of data sets, runs and their stages, findings, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from backtest.monitoring.freshness import Freshness
+
+
+def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
+    """A table of texts taken literally; the columns named in `right` are right-aligned."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
+def freshness_table(verdicts: Sequence[Freshness]) -> Table:
+    """Each data set with its newest complete row, how far that lies behind, and whether it decides."""
+    rows = []
+    for verdict in verdicts:
+        newest = verdict.newest
+        rows.append(
+            (
+                newest.symbol,
+                newest.layer,
+                newest.dataset,
+                "–" if newest.stamp is None else f"{newest.stamp:%Y-%m-%d %H:%M}",
+                "–" if verdict.staleness_bars is None else f"{verdict.staleness_bars:,} × {_step(newest.step.seconds)}",
+                verdict.status,
+                "required" if newest.is_required else "shown only",
+            )
+        )
+    columns = ("symbol", "layer", "data set", "last complete (UTC)", "behind", "status", "")
+    return plain_table("Freshness of the lake", columns, rows, right=("behind",))
+
+
+def _step(seconds: int) -> str:
+    return f"{seconds // 3600} h" if seconds % 3600 == 0 else f"{seconds // 60} min"
