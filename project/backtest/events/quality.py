@@ -26,9 +26,13 @@ SYMBOL_QUALITY_SCHEMA: Final[dict[str, pl.DataType]] = {
     "n_joined": pl.Int64(),
     "n_clustered": pl.Int64(),
 }
-"""``needs`` names the missing data sets of an unavailable event, else it is null. ``n_joinable`` are the events from the
-first bar on at which the expected volatility is known, ``n_joined`` those of them at which it is known; ``n_clustered``
-are events that follow another within the clustering distance."""
+"""``needs`` names the missing data sets of an unavailable event, else it is null. ``n_bars`` are the bars that are there.
+``n_joinable`` are the events at which the expected volatility could be known: outside the warm-up at the start of the
+history and after a long gap; ``n_joined`` those of them at which it is known. ``n_clustered`` are events that follow
+another within the clustering distance."""
+
+MAX_MISSING_SHARE: Final = 0.1
+"""A bar with a larger share of its look-back missing is in the warm-up after a gap."""
 
 
 def symbol_quality(
@@ -36,29 +40,35 @@ def symbol_quality(
     volatility: pl.DataFrame,
     needs: Mapping[str, Sequence[str]],
     symbol: str,
+    *,
     clustering_bars: int,
+    reach_bars: int,
 ) -> pl.DataFrame:
     """Counts per event type on one symbol (`SYMBOL_QUALITY_SCHEMA`).
 
     Parameters
     ----------
     events : occurrences of the symbol, by type and time.
-    volatility : ``timestamp`` and ``expected_volatility`` of every bar of the window.
+    volatility : ``timestamp``, ``expected_volatility`` and ``is_gap`` of every bar of the window.
     needs : missing data sets of every event type; empty where it is available.
+    reach_bars : bars that the expected volatility looks back on.
     """
     known = volatility["expected_volatility"].is_not_null().to_numpy()
     first_known = int(known.argmax()) if known.any() else len(known)
+    missing_share = volatility["is_gap"].cast(pl.Float64).rolling_mean(reach_bars + 1, min_samples=1).to_numpy()
+    could_be_known = (np.arange(len(known)) >= first_known) & (missing_share <= MAX_MISSING_SHARE)
     stamps = volatility["timestamp"].to_numpy()
+    n_bars = int((~volatility["is_gap"]).sum())
     rows = []
     for event_type, missing in needs.items():
         at = np.searchsorted(stamps, events.filter(pl.col("event_type") == event_type)["timestamp"].to_numpy())
-        joinable = at[at >= first_known]
+        joinable = at[could_be_known[at]]
         rows.append(
             (
                 event_type,
                 symbol,
                 ", ".join(missing) or None,
-                len(stamps),
+                n_bars,
                 len(at),
                 len(joinable),
                 int(known[joinable].sum()),

@@ -213,7 +213,14 @@ def _prepared(bars: pl.DataFrame, symbol: str, spec: Spec, event_types: Sequence
     needs = {name: missing_datasets(frame, spec.events[name], spec.columns) for name in event_types}
     events = detect_events(frame, [spec.events[name] for name in event_types if not needs[name]], symbol)
     volatility = frame.select(
-        "timestamp", spec.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
+        "timestamp", "is_gap", spec.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
     )
-    quality = symbol_quality(events, volatility, needs, symbol, spec.gates.gate_e1.clustering_bars)
+    quality = symbol_quality(
+        events,
+        volatility,
+        needs,
+        symbol,
+        clustering_bars=spec.gates.gate_e1.clustering_bars,
+        reach_bars=spec.volatility_reach_bars,
+    )
     return _Prepared(frame, evaluate_states(frame, spec.states.values()), events, quality)

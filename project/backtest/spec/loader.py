@@ -111,6 +111,13 @@ class Spec:
         reach += [expression.lookback_bars for expression in self.bar_expressions.values()]
         return max(reach, default=0)
 
+    @property
+    def volatility_reach_bars(self) -> int:
+        """Bars that the expected volatility looks back on, through the features it is made of."""
+        expression = self.bar_expressions["expected_volatility"]
+        parts = [self.features[name].total_lookback_bars for name in expression.inputs & self.features.keys()]
+        return expression.lookback_bars + max(parts, default=0)
+
     def state_ids(self, event_type: str) -> tuple[str, ...]:
         """``all`` and the states an event is conditioned on."""
         names = self.events[event_type].model.states

@@ -88,11 +88,12 @@ def test_an_added_event_goes_through_to_candidates(spec: Spec, frame: pl.DataFra
     assert events["weekend"].null_count() == 0
 
     volatility = frame.select(
-        "timestamp", spec.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
+        "timestamp", "is_gap", spec.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
     )
-    quality = judge(
-        symbol_quality(events, volatility, needs, SYMBOL, spec.gates.gate_e1.clustering_bars), spec.gates.gate_e1
+    counted = symbol_quality(
+        events, volatility, needs, SYMBOL, clustering_bars=5, reach_bars=spec.volatility_reach_bars
     )
+    quality = judge(counted, spec.gates.gate_e1)
     assert quality.filter(pl.col("event_type") == NAME)["verdict"].item() == "tested"
     assert quality.filter(pl.col("event_type") == "OI_FLUSH")["verdict"].item() == "unavailable: needs metrics"
     flags = event_flags(events, {SYMBOL: frame["timestamp"]})

@@ -58,9 +58,16 @@ def run(plan: Plan, symbol: str) -> Outcome:
     bars = perpetual_bars(plan.root, symbol, start - _reach(plan), symbol_window(plan, symbol)[1])
     events = with_taint(events, bars, definitions.events, definitions.features, masks)
     volatility = frame.select(
-        "timestamp", definitions.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
+        "timestamp", "is_gap", definitions.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
     ).filter(pl.col("timestamp") >= start)
-    quality = symbol_quality(events, volatility, needs, symbol, definitions.gates.gate_e1.clustering_bars)
+    quality = symbol_quality(
+        events,
+        volatility,
+        needs,
+        symbol,
+        clustering_bars=definitions.gates.gate_e1.clustering_bars,
+        reach_bars=definitions.volatility_reach_bars,
+    )
     outputs = (plan.root.symbol_events(plan.run_id, symbol), plan.root.symbol_event_quality(plan.run_id, symbol))
     write_parquet(outputs[0], events)
     write_parquet(outputs[1], quality)
