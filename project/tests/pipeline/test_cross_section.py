@@ -55,7 +55,7 @@ def root(tmp_path: Path, built: DataRoot) -> DataRoot:
 
 def build(root: DataRoot, spec_root: Path, *symbols: str) -> None:
     request = Request(root, spec_root, "made", symbols or SYMBOLS)
-    execute(request, FROM_RAW[:3], now=START, command="test").raise_for_failure()
+    execute(request, FROM_RAW[: FROM_RAW.index("features") + 1], now=START, command="test").raise_for_failure()
 
 
 def frame(root: DataRoot, spec_root: Path, symbol: str) -> pl.DataFrame:
