@@ -66,3 +66,8 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
+
+
+def left_by_dead(folder: Path) -> list[Path]:
+    """Temporary files below `folder` that no live process of this host can be writing, sorted; removes nothing."""
+    return sorted(path for path, pid in _temporary_files(folder) if not _is_alive(pid))

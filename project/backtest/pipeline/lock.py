@@ -40,8 +40,13 @@ def holding_run(root: DataRoot, run_id: str, *, now: datetime, command: str) -> 
 
 def run_is_held(root: DataRoot, run_id: str) -> bool:
     """Whether a live process works on the run; a manifest that says running while this is False was left by a crash."""
+    return file_is_held(root.run(run_id) / LOCK_FILE)
+
+
+def file_is_held(path: Path) -> bool:
+    """Whether a live process holds the lock file `path`; False where there is none."""
     try:
-        descriptor = os.open(root.run(run_id) / LOCK_FILE, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

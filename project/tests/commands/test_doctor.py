@@ -1,0 +1,144 @@
+"""Each thing the doctor looks for is found, with its severity and its remedy; a sound data root has no finding."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from backtest.lake.files import TEMPORARY_PREFIX, content_hash, write_json, write_parquet
+from backtest.pipeline import health
+from backtest.pipeline.lock import LOCK_FILE
+
+from .conftest import Desk
+from .test_monitoring import BAR, NOON
+
+DEAD_PID = 2**22 + 1  # above the highest pid of Linux
+
+
+@pytest.fixture
+def sound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A data root without a finding, in an environment that counts as sound."""
+    monkeypatch.setattr(health, "_environment", lambda: iter(()))
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1 << 40}))
+    monkeypatch.delenv("BACKTEST_SPEC_ROOT", raising=False)
+    desk.write_bars("BTCUSDT", NOON - BAR)
+    _write_quality(desk, gap_bars=0)
+    desk.write_run("r1")
+    return desk
+
+
+def _write_quality(desk: Desk, gap_bars: int) -> None:
+    row = {"month": ["2025-01"], "bars": [1000 - gap_bars], "gap_bars": [gap_bars], "longest_gap_bars": [gap_bars]}
+    write_parquet(desk.root.cleaned_quality("perp", "BTCUSDT"), pl.DataFrame(row))
+
+
+def _findings(desk: Desk, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, list[dict[str, Any]]]:
+    capsys.readouterr()
+    code = desk.run("doctor", "--json", *options)
+    return code, json.loads(capsys.readouterr().out)
+
+
+def _worst(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [finding for finding in findings if finding["severity"] != "note"]
+
+
+def test_a_sound_data_root_ends_with_0_and_every_note_has_a_remedy(
+    sound: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, findings = _findings(sound, capsys, "--deep")
+    assert (code, _worst(findings)) == (0, [])
+    assert all(finding["remedy"] for finding in findings)
+
+
+def test_a_missing_data_root_is_an_error(
+    sound: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BACKTEST_DATA_ROOT", str(tmp_path / "nowhere"))
+    code, findings = _findings(sound, capsys)
+    assert (code, [finding["area"] for finding in _worst(findings)]) == (1, ["data root"])
+
+
+@pytest.mark.parametrize(("free", "severity"), [(1 << 29, "error"), (2 << 30, "warning")])
+def test_little_space_is_told(
+    sound: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: int, severity: str
+) -> None:
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
+    code, findings = _findings(sound, capsys)
+    assert (code, _worst(findings)[0]["severity"]) == (1, severity)
+
+
+def test_half_written_files_and_crashed_runs_are_told(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    half = sound.root.lake / f"{TEMPORARY_PREFIX}{DEAD_PID}-part.parquet"
+    half.write_bytes(b"half")
+    (sound.root.lake / f"{TEMPORARY_PREFIX}{os.getpid()}-part.parquet").write_bytes(b"being written")
+    sound.write_run("r2", status="running")
+    (sound.root.run("r1") / LOCK_FILE).write_text('{"pid": 1}')
+    code, findings = _findings(sound, capsys)
+    texts = [finding["text"] for finding in _worst(findings)]
+    assert code == 1
+    assert any(text.startswith("1 half-written") and str(half) in text for text in texts)
+    assert any("run r2 says running, but no process holds it" in text for text in texts)
+    assert any("1 lock(s) left by processes" in finding["text"] for finding in findings)
+    assert half.exists()
+
+
+def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality.parquet"
+    own = sound.root.candidates("r1", "VOL_SHOCK")
+    write_json(own, {})
+    outputs = {name.relative_to(sound.root.path).as_posix(): content_hash(name) for name in (shared, own)}
+    write_json(sound.root.stage_records() / "clean__x.json", {"status": "finished", "outputs": outputs})
+    write_json(sound.root.run("r1") / "candidates.json", {"status": "cached", "outputs": outputs, "run_id": "r1"})
+    assert _findings(sound, capsys, "--deep")[0] == 0
+    _write_quality(sound, gap_bars=1)
+    own.unlink()
+    assert _findings(sound, capsys)[0] == 0
+    code, findings = _findings(sound, capsys, "--deep")
+    texts = [finding["text"] for finding in _worst(findings)]
+    assert code == 1
+    assert len(texts) == 2
+    assert "quality.parquet has other content than recorded" in texts[0]
+    assert "candidates.parquet is gone" in texts[1]
+
+
+@pytest.mark.parametrize(("gap_bars", "code"), [(0, 0), (10, 0), (11, 1)])
+def test_many_gaps_are_a_warning_and_few_a_note(
+    sound: Desk, capsys: pytest.CaptureFixture[str], gap_bars: int, code: int
+) -> None:
+    _write_quality(sound, gap_bars)
+    found, findings = _findings(sound, capsys)
+    assert found == code
+    assert any("are gaps" in finding["text"] for finding in findings) == (gap_bars > 0)
+
+
+def test_missing_data_sets_and_broken_quality_are_told(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    _, findings = _findings(sound, capsys)
+    assert any("no funding, metrics, liquidations, book_ticker, spot bars" in finding["text"] for finding in findings)
+    sound.root.cleaned_quality("perp", "BTCUSDT").write_bytes(b"no parquet")
+    code, findings = _findings(sound, capsys)
+    assert code == 1
+    assert "not a readable Parquet file" in _worst(findings)[0]["text"]
+
+
+def test_a_faulty_spec_is_an_error(
+    sound: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BACKTEST_SPEC_ROOT", str(tmp_path / "no spec"))
+    code, findings = _findings(sound, capsys)
+    assert code == 1
+    assert _worst(findings)[0]["area"] == "spec"
+
+
+def test_text_for_people_says_how_to_mend_each_finding(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    sound.write_run("r2", status="running")
+    capsys.readouterr()
+    assert sound.run("doctor") == 1
+    shown = capsys.readouterr().out
+    assert "warning: runs: run r2 says running" in shown
+    assert "mend: backtest runs show r2" in shown
+    assert "0 error(s), 1 warning(s)" in shown
