@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.discovery.day_scores import SUM_COLUMNS
+from backtest.discovery.effect_sizes import capacity_usd, effect_sizes
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.hypotheses import KEY
 from backtest.discovery.inference import ClusterT, block_days, cluster_t, segment_sums
@@ -51,7 +52,15 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "expectancy": pl.Float64(),
     "expectancy_standard_error": pl.Float64(),
     "cost": pl.Float64(),
+    "posterior_mean": pl.Float64(),
+    "posterior_sd": pl.Float64(),
+    "posterior_low": pl.Float64(),
+    "posterior_high": pl.Float64(),
+    "local_false_sign_rate": pl.Float64(),
+    "p_block_null": pl.Float64(),
     "after_cost_expectancy": pl.Float64(),
+    "break_even_cost": pl.Float64(),
+    "capacity_usd": pl.Float64(),
     "probability_above_cost": pl.Float64(),
     "mean_standardised_return": pl.Float64(),
     "t_stat": pl.Float64(),
@@ -75,7 +84,10 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "fail_reasons": pl.String(),
 }
 """Returns and costs are fractions per trade; a null is a figure that was not computed because the hypothesis is not
-eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it."""
+eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it.
+``expectancy`` is the raw mean of what was selected; ``posterior_…`` are its shrunk estimate with the bounds of the 90 %
+interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_even_cost`` is the largest cost besides funding
+that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left."""
 
 
 @dataclass(frozen=True)
@@ -174,11 +186,15 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
 
     with np.errstate(divide="ignore", invalid="ignore"):
         cost = segment_sums(first.sums["sum_cost"], first.owner, size) / z.n_events
-        cost = cost + sign * segment_sums(first.sums["sum_funding"], first.owner, size) / z.n_events
+        funding = sign * segment_sums(first.sums["sum_funding"], first.owner, size) / z.n_events
+        cost = cost + funding
+        impact = segment_sums(first.sums["sum_impact"], first.owner, size) / z.n_events
+        turnover = np.exp(segment_sums(first.sums["sum_log_turnover"], first.owner, size) / z.n_events)
         largest = _largest_per_owner(np.abs(first.sums["sum_z"]), first.owner, size) / np.abs(z.mean * z.n_events)
     expectancy = sign * y.mean
-    above = y.probability_above(cost, sign)
-    conservative = expectancy - limits("conservative_cost_multiple") * np.maximum(cost, 0.0)
+    effect = effect_sizes(register, scores, folds, spec).figures(sign, cost)
+    above, net = effect["probability_above_cost"], effect["posterior_mean"] - cost
+    conservative = effect["posterior_mean"] - limits("conservative_cost_multiple") * np.maximum(cost, 0.0)
     same_sign, spans, needed = _stability(first, sign, size, folds, limits)
     significant = tree | tier_a
     gates = {
@@ -187,7 +203,7 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
         "gate_day_concentration": (largest <= limits("max_day_share_of_sum"), limits("max_day_share_of_sum") - largest),
         "gate_confirmed": (confirmed, limits("confirmation_level") - confirmation_q),
         "gate_economic": (
-            (expectancy > cost) & (above >= limits("min_probability_above_cost")),
+            (net > 0) & (above >= limits("min_probability_above_cost")),
             above - limits("min_probability_above_cost"),
         ),
         "gate_economic_conservative": (conservative > 0, conservative * 1e4),
@@ -203,8 +219,10 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
             "expectancy": expectancy,
             "expectancy_standard_error": y.standard_error,
             "cost": cost,
-            "after_cost_expectancy": expectancy - cost,
-            "probability_above_cost": above,
+            **effect,
+            "after_cost_expectancy": net,
+            "break_even_cost": effect["posterior_mean"] - funding,
+            "capacity_usd": capacity_usd(net, impact, spec.costs.order_usd, turnover),
             "mean_standardised_return": sign * z.mean,
             "t_stat": sign * z.t,
             "degrees_of_freedom": z.degrees_of_freedom,

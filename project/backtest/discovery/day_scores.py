@@ -21,11 +21,14 @@ SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "sum_y": pl.Float64(),
     "sum_y2": pl.Float64(),
     "sum_cost": pl.Float64(),
+    "sum_impact": pl.Float64(),
+    "sum_log_turnover": pl.Float64(),
     "sum_funding": pl.Float64(),
 }
 """``day`` counts days since 1970-01-01. ``y`` is the abnormal return of a trade in the event's direction (fraction), ``z``
-the same in units of its expected volatility; ``cost`` is what either side pays (fraction), ``funding`` what a position in
-the event's direction pays at stamps."""
+the same in units of its expected volatility; ``cost`` is what either side pays (fraction), ``impact`` the part of it that
+grows with the order, ``log_turnover`` of the usual bar in USD, ``funding`` what a position in the event's direction pays at
+stamps. Rows whose ``state_id`` starts with ``atom:`` are the disjoint cells that effect sizes are estimated on."""
 
 SUM_COLUMNS: Final = tuple(name for name in SCORE_SCHEMA if name.startswith("sum_"))
 
@@ -38,6 +41,8 @@ class TradeScores:
     z: Floats
     y: Floats
     cost: Floats
+    impact: Floats
+    log_turnover: Floats
     funding: Floats
 
 
@@ -69,11 +74,21 @@ def sum_by_day(trades: TradeScores, members: Booleans) -> tuple[Integers, Intege
     -------
     days : (g,) the days that occur.
     counts : (g, s)
-    sums : (g, s, 6) in the order of `SUM_COLUMNS`.
+    sums : (g, s, columns) in the order of `SUM_COLUMNS`.
     """
     days, starts = np.unique(trades.day, return_index=True)
     columns = np.stack(
-        [trades.z, trades.z**2, trades.y, trades.y**2, trades.cost, trades.funding], axis=1
+        [
+            trades.z,
+            trades.z**2,
+            trades.y,
+            trades.y**2,
+            trades.cost,
+            trades.impact,
+            trades.log_turnover,
+            trades.funding,
+        ],
+        axis=1,
     )  # the order of SUM_COLUMNS
     if len(days) == 0:
         return days, np.zeros((0, members.shape[1]), np.int64), np.zeros((0, members.shape[1], columns.shape[1]))

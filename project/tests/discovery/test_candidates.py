@@ -47,12 +47,15 @@ def scores(effect_bps: float, seed: int = 0, sigma_bps: float = 30.0) -> pl.Data
                             "sum_y": y,
                             "sum_y2": y**2,
                             "sum_cost": np.full(len(days), 4e-4),
+                            "sum_impact": np.full(len(days), 1e-4),
+                            "sum_log_turnover": np.full(len(days), np.log(1e7)),
                             "sum_funding": np.zeros(len(days)),
                         },
                         schema=SCORE_SCHEMA,
                     ).with_columns(pl.lit(event).alias("event_type"), pl.lit(symbol).alias("symbol"))
                 )
-    return pl.concat(frames)
+    every = pl.concat(frames)
+    return pl.concat([every, every.with_columns(pl.lit("atom:").alias("state_id"))])
 
 
 REGISTER = register(SPEC, dict.fromkeys(EVENTS, SYMBOLS))
@@ -66,7 +69,13 @@ def test_a_large_edge_is_found_on_the_right_side_and_nothing_else_is() -> None:
     both = passed.filter((pl.col("symbol") == POOLED) & (pl.col("template_verb") == "continuation")).row(0, named=True)
     assert both["direction"] == 1
     assert both["expectancy"] == pytest.approx(20e-4, rel=0.3)
-    assert both["after_cost_expectancy"] == pytest.approx(both["expectancy"] - 4e-4)
+    assert both["posterior_mean"] == pytest.approx(20e-4, rel=0.3)
+    assert both["posterior_low"] < both["posterior_mean"] < both["posterior_high"]
+    assert both["after_cost_expectancy"] == pytest.approx(both["posterior_mean"] - 4e-4)
+    assert both["break_even_cost"] == pytest.approx(both["posterior_mean"])
+    unhindered = both["posterior_mean"] - 3e-4
+    assert both["capacity_usd"] == pytest.approx(min(1e4 * (unhindered / 2e-4) ** 2, 0.02 * 1e7))
+    assert both["p_block_null"] < 0.01
     assert both["fail_reasons"] == ""
 
 
@@ -147,6 +156,7 @@ def test_pooled_day_scores_are_the_sums_of_the_symbols_days() -> None:
         some.filter(
             (pl.col("event_type") == "FND_DISLOC") & (pl.col("policy") == "lag1") & (pl.col("horizon") == "15m")
         )
+        .filter(pl.col("state_id") == "all")
         .group_by("day")
         .agg(pl.col("sum_z").sum(), pl.col("n").sum())
         .sort("day")
@@ -177,3 +187,9 @@ def test_folds_leave_an_embargo_of_whole_days() -> None:
     assert folds.embargo_days == 2
     with pytest.raises(DataError, match="too short for a discovery fold"):
         split(start, start + dt.timedelta(days=6), discovery_share=0.7, longest_window_bars=19)
+
+
+def test_scores_without_joint_states_are_refused() -> None:
+    old = scores(5.0).filter(pl.col("state_id") == "all")
+    with pytest.raises(DataError, match=r"hold no joint states.*score again: make discover-edges"):
+        assess(REGISTER, old, FOLDS, SPEC)
