@@ -73,6 +73,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "confirmation_expectancy": pl.Float64(),
     "confirmation_p": pl.Float64(),
     "confirmation_q": pl.Float64(),
+    "confirmation_level": pl.Float64(),
+    "confirmation_openings": pl.Int64(),
     "largest_day_share": pl.Float64(),
     "spans_same_sign": pl.Int64(),
     "gate_tree_bh": pl.Boolean(),
@@ -137,11 +139,14 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
     )
 
 
-def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spec) -> pl.DataFrame:
+def assess(
+    register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spec, *, confirmation_openings: int = 1
+) -> pl.DataFrame:
     """Every registered hypothesis with its estimates, p- and q-values and gates (`CANDIDATE_SCHEMA`).
 
     The tests read the discovery fold alone; the confirmation fold is read for the hypotheses that the discovery fold
-    made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign.
+    made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign. The confirmation level
+    is divided by `confirmation_openings`: how many searches have read that fold, this one included.
     """
     size = len(register)
     rows = collect_rows(register, scores)
@@ -182,7 +187,8 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
     confirmation_p = np.where(candidate, np.nan_to_num(later.one_sided_p(sign), nan=1.0), np.nan)
     tested = np.flatnonzero(candidate)
     confirmation_q = _filled(size, tested, benjamini_hochberg_q(confirmation_p[tested]))
-    confirmed = candidate & (confirmation_q <= limits("confirmation_level"))
+    confirmation_level = limits("confirmation_level") / confirmation_openings
+    confirmed = candidate & (confirmation_q <= confirmation_level)
 
     with np.errstate(divide="ignore", invalid="ignore"):
         cost = segment_sums(first.sums["sum_cost"], first.owner, size) / z.n_events
@@ -201,7 +207,7 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
         "gate_eligible": (eligible, _eligibility_margin(z, later, busiest, limits)),
         "gate_significant": (significant, _significance_margin(q, family_wise, significant, limits)),
         "gate_day_concentration": (largest <= limits("max_day_share_of_sum"), limits("max_day_share_of_sum") - largest),
-        "gate_confirmed": (confirmed, limits("confirmation_level") - confirmation_q),
+        "gate_confirmed": (confirmed, confirmation_level - confirmation_q),
         "gate_economic": (
             (net > 0) & (above >= limits("min_probability_above_cost")),
             above - limits("min_probability_above_cost"),
@@ -234,6 +240,8 @@ def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spe
             "confirmation_expectancy": np.where(candidate, sign * later_y.mean, np.nan),
             "confirmation_p": confirmation_p,
             "confirmation_q": confirmation_q,
+            "confirmation_level": confirmation_level,
+            "confirmation_openings": np.full(size, confirmation_openings),
             "largest_day_share": largest,
             "spans_same_sign": same_sign,
             "gate_tree_bh": tree,
