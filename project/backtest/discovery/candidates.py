@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.discovery.consistency import signs_by_symbol, signs_by_year
 from backtest.discovery.day_scores import SUM_COLUMNS
 from backtest.discovery.effect_sizes import capacity_usd, effect_sizes
 from backtest.discovery.folds import BARS_PER_DAY, Folds
@@ -77,6 +78,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "confirmation_openings": pl.Int64(),
     "largest_day_share": pl.Float64(),
     "spans_same_sign": pl.Int64(),
+    "signs_by_year": pl.String(),
+    "signs_by_symbol": pl.String(),
     "gate_tree_bh": pl.Boolean(),
     "gate_tier_a": pl.Boolean(),
     "is_confirmation_candidate": pl.Boolean(),
@@ -89,7 +92,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it.
 ``expectancy`` is the raw mean of what was selected; ``posterior_…`` are its shrunk estimate with the bounds of the 90 %
 interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_even_cost`` is the largest cost besides funding
-that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left."""
+that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
+``signs_by_year`` and ``signs_by_symbol`` tell where the trade's raw returns summed to a gain, such as ``2023+ 2024-``."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +248,10 @@ def assess(
             "confirmation_openings": np.full(size, confirmation_openings),
             "largest_day_share": largest,
             "spans_same_sign": same_sign,
+            "signs_by_year": signs_by_year(first.owner, first.day, first.sums["sum_y"], sign),
+            "signs_by_symbol": signs_by_symbol(
+                register, segment_sums(first.sums["sum_y"], first.owner, size), z.n_events, sign
+            ),
             "gate_tree_bh": tree,
             "gate_tier_a": tier_a,
             "is_confirmation_candidate": candidate,
@@ -346,7 +354,7 @@ def _significance_margin(q: Floats, family_wise: Floats, significant: Booleans, 
 def _frame(
     register: pl.DataFrame,
     sign: Floats,
-    figures: Mapping[str, NDArray[np.generic]],
+    figures: Mapping[str, NDArray[np.generic] | pl.Series],
     gates: Mapping[str, tuple[Booleans, Floats]],
     final: Booleans,
     eligible: Booleans,

@@ -130,6 +130,7 @@ def _estimate(row: Row) -> list[str]:
             f"{row['capacity_usd']:,.0f} USD",
         ]
     lines += [f"t {row['t_stat']:.2f}, {row['degrees_of_freedom']:.0f} degrees of freedom" + _p_values(row)]
+    lines += [f"sign by year {row['signs_by_year']}, by symbol {row['signs_by_symbol']}"]
     if row["confirmation_expectancy"] is not None:
         lines += [f"confirmation fold: raw mean {_bps(row['confirmation_expectancy'])}, p {row['confirmation_p']:.2g}"]
     return lines

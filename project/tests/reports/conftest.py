@@ -50,6 +50,8 @@ PASSED: dict[str, Any] = {
     "confirmation_openings": 1,
     "largest_day_share": 0.05,
     "spans_same_sign": 4,
+    "signs_by_year": "2023+ 2024+",
+    "signs_by_symbol": "BTCUSDT+ ETHUSDT-",
     "gate_tree_bh": True,
     "gate_tier_a": True,
     "is_confirmation_candidate": True,

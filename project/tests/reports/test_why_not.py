@@ -24,6 +24,7 @@ def test_one_that_passed_says_so_and_needs_nothing(made) -> None:
     assert "passed every gate" in text
     assert "posterior mean 18.0, 90 % interval 13.0 … 23.0" in text
     assert "cost 8.0, after cost 10.0" in text
+    assert "sign by year 2023+ 2024+, by symbol BTCUSDT+ ETHUSDT-" in text
     assert "What it would need" not in text
     assert "FAILED" not in text
 
