@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.discovery.consistency import signs_by_symbol, signs_by_year
+from backtest.discovery.effect_sizes import capacity_usd, effect_sizes
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.hypotheses import KEY
 from backtest.discovery.inference import ClusterT, block_days, cluster_t, segment_sums
@@ -50,7 +52,15 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "expectancy": pl.Float64(),
     "expectancy_standard_error": pl.Float64(),
     "cost": pl.Float64(),
+    "posterior_mean": pl.Float64(),
+    "posterior_sd": pl.Float64(),
+    "posterior_low": pl.Float64(),
+    "posterior_high": pl.Float64(),
+    "local_false_sign_rate": pl.Float64(),
+    "p_block_null": pl.Float64(),
     "after_cost_expectancy": pl.Float64(),
+    "break_even_cost": pl.Float64(),
+    "capacity_usd": pl.Float64(),
     "probability_above_cost": pl.Float64(),
     "mean_standardised_return": pl.Float64(),
     "t_stat": pl.Float64(),
@@ -63,9 +73,13 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "confirmation_expectancy": pl.Float64(),
     "confirmation_p": pl.Float64(),
     "confirmation_q": pl.Float64(),
+    "confirmation_level": pl.Float64(),
+    "confirmation_openings": pl.Int64(),
     "largest_day_share": pl.Float64(),
     "tainted_share": pl.Float64(),
     "spans_same_sign": pl.Int64(),
+    "signs_by_year": pl.String(),
+    "signs_by_symbol": pl.String(),
     "gate_tree_bh": pl.Boolean(),
     "gate_tier_a": pl.Boolean(),
     "is_confirmation_candidate": pl.Boolean(),
@@ -76,6 +90,10 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """Returns and costs are fractions per trade; a null is a figure that was not computed because the hypothesis is not
 eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it.
+``expectancy`` is the raw mean of what was selected; ``posterior_…`` are its shrunk estimate with the bounds of the 90 %
+interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_even_cost`` is the largest cost besides funding
+that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
+``signs_by_year`` and ``signs_by_symbol`` tell where the trade's raw returns summed to a gain, such as ``2023+ 2024-``.
 ``tainted_share`` is the share of its trades, of both folds, that rest on a bar that cannot be trusted."""
 
 
@@ -130,17 +148,29 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
     )
 
 
-def assess(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spec) -> pl.DataFrame:
+def assess(
+    register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spec, *, confirmation_openings: int = 1
+) -> pl.DataFrame:
     """Every registered hypothesis with its estimates, p- and q-values and gates (`CANDIDATE_SCHEMA`).
 
     The tests read the discovery fold alone; the confirmation fold is read for the hypotheses that the discovery fold
-    made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign.
+    made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign. The confirmation level
+    is divided by `confirmation_openings`: how many searches have read that fold, this one included.
     """
-    return assess_rows(register, collect_rows(register, scores), folds, spec)
+    rows = collect_rows(register, scores)
+    return assess_rows(register, rows, scores, folds, spec, confirmation_openings=confirmation_openings)
 
 
-def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec) -> pl.DataFrame:
-    """`assess` on day scores that are collected already."""
+def assess_rows(
+    register: pl.DataFrame,
+    rows: DayRows,
+    scores: pl.DataFrame,
+    folds: Folds,
+    spec: Spec,
+    *,
+    confirmation_openings: int = 1,
+) -> pl.DataFrame:
+    """`assess` on `rows` that are collected from `scores` already."""
     size = len(register)
     epoch = np.datetime64("1970-01-01", "D")
     cut = int((np.datetime64(folds.confirmation_start, "D") - epoch).astype(np.int64))
@@ -179,15 +209,20 @@ def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec)
     confirmation_p = np.where(candidate, np.nan_to_num(later.one_sided_p(sign), nan=1.0), np.nan)
     tested = np.flatnonzero(candidate)
     confirmation_q = _filled(size, tested, benjamini_hochberg_q(confirmation_p[tested]))
-    confirmed = candidate & (confirmation_q <= limits("confirmation_level"))
+    confirmation_level = limits("confirmation_level") / confirmation_openings
+    confirmed = candidate & (confirmation_q <= confirmation_level)
 
     with np.errstate(divide="ignore", invalid="ignore"):
         cost = segment_sums(first.sums["sum_cost"], first.owner, size) / z.n_events
-        cost = cost + sign * segment_sums(first.sums["sum_funding"], first.owner, size) / z.n_events
+        funding = sign * segment_sums(first.sums["sum_funding"], first.owner, size) / z.n_events
+        cost = cost + funding
+        impact = segment_sums(first.sums["sum_impact"], first.owner, size) / z.n_events
+        turnover = np.exp(segment_sums(first.sums["sum_log_turnover"], first.owner, size) / z.n_events)
         largest = _largest_per_owner(np.abs(first.sums["sum_z"]), first.owner, size) / np.abs(z.mean * z.n_events)
     expectancy = sign * y.mean
-    above = y.probability_above(cost, sign)
-    conservative = expectancy - limits("conservative_cost_multiple") * np.maximum(cost, 0.0)
+    effect = effect_sizes(register, scores, folds, spec).figures(sign, cost)
+    above, net = effect["probability_above_cost"], effect["posterior_mean"] - cost
+    conservative = effect["posterior_mean"] - limits("conservative_cost_multiple") * np.maximum(cost, 0.0)
     same_sign, spans, needed = _stability(first, sign, size, folds, limits)
     with np.errstate(divide="ignore", invalid="ignore"):
         tainted_share = segment_sums(rows.sums["n_tainted"], rows.owner, size) / (z.n_events + later.n_events)
@@ -196,9 +231,9 @@ def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec)
         "gate_eligible": (eligible, _eligibility_margin(z, later, busiest, limits)),
         "gate_significant": (significant, _significance_margin(q, family_wise, significant, limits)),
         "gate_day_concentration": (largest <= limits("max_day_share_of_sum"), limits("max_day_share_of_sum") - largest),
-        "gate_confirmed": (confirmed, limits("confirmation_level") - confirmation_q),
+        "gate_confirmed": (confirmed, confirmation_level - confirmation_q),
         "gate_economic": (
-            (expectancy > cost) & (above >= limits("min_probability_above_cost")),
+            (net > 0) & (above >= limits("min_probability_above_cost")),
             above - limits("min_probability_above_cost"),
         ),
         "gate_economic_conservative": (conservative > 0, conservative * 1e4),
@@ -214,8 +249,10 @@ def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec)
             "expectancy": expectancy,
             "expectancy_standard_error": y.standard_error,
             "cost": cost,
-            "after_cost_expectancy": expectancy - cost,
-            "probability_above_cost": above,
+            **effect,
+            "after_cost_expectancy": net,
+            "break_even_cost": effect["posterior_mean"] - funding,
+            "capacity_usd": capacity_usd(net, impact, spec.costs.order_usd, turnover),
             "mean_standardised_return": sign * z.mean,
             "t_stat": sign * z.t,
             "degrees_of_freedom": z.degrees_of_freedom,
@@ -227,9 +264,15 @@ def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec)
             "confirmation_expectancy": np.where(candidate, sign * later_y.mean, np.nan),
             "confirmation_p": confirmation_p,
             "confirmation_q": confirmation_q,
+            "confirmation_level": confirmation_level,
+            "confirmation_openings": np.full(size, confirmation_openings),
             "largest_day_share": largest,
             "tainted_share": tainted_share,
             "spans_same_sign": same_sign,
+            "signs_by_year": signs_by_year(first.owner, first.day, first.sums["sum_y"], sign),
+            "signs_by_symbol": signs_by_symbol(
+                register, segment_sums(first.sums["sum_y"], first.owner, size), z.n_events, sign
+            ),
             "gate_tree_bh": tree,
             "gate_tier_a": tier_a,
             "is_confirmation_candidate": candidate,
@@ -332,7 +375,7 @@ def _significance_margin(q: Floats, family_wise: Floats, significant: Booleans, 
 def _frame(
     register: pl.DataFrame,
     sign: Floats,
-    figures: Mapping[str, NDArray[np.generic]],
+    figures: Mapping[str, NDArray[np.generic] | pl.Series],
     gates: Mapping[str, tuple[Booleans, Floats]],
     final: Booleans,
     eligible: Booleans,

@@ -22,11 +22,15 @@ SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "sum_y": pl.Float64(),
     "sum_y2": pl.Float64(),
     "sum_cost": pl.Float64(),
+    "sum_impact": pl.Float64(),
+    "sum_log_turnover": pl.Float64(),
     "sum_funding": pl.Float64(),
 }
 """``day`` counts days since 1970-01-01. ``y`` is the abnormal return of a trade in the event's direction (fraction), ``z``
-the same in units of its expected volatility; ``cost`` is what either side pays (fraction), ``funding`` what a position in
-the event's direction pays at stamps. ``n_tainted`` of the ``n`` trades rest on a bar that cannot be trusted."""
+the same in units of its expected volatility; ``cost`` is what either side pays (fraction), ``impact`` the part of it that
+grows with the order, ``log_turnover`` of the usual bar in USD, ``funding`` what a position in the event's direction pays at
+stamps. ``n_tainted`` of the ``n`` trades rest on a bar that cannot be trusted. Rows whose ``state_id`` starts with ``atom:``
+are the disjoint cells that effect sizes are estimated on."""
 
 SUM_TRUTH: Final = "sum_truth"
 """A further column in simulated markets: what the trades earn on average because of what was planted (fraction)."""
@@ -42,6 +46,8 @@ class TradeScores:
     z: Floats
     y: Floats
     cost: Floats
+    impact: Floats
+    log_turnover: Floats
     funding: Floats
     truth: Floats | None = None
     """Known in simulated markets only."""
@@ -75,10 +81,19 @@ def sum_by_day(trades: TradeScores, members: Booleans) -> tuple[Integers, Intege
     -------
     days : (g,) the days that occur.
     counts : (g, s)
-    sums : (g, s, 6) in the order of `SUM_COLUMNS`; (g, s, 7) with the truth where it is known.
+    sums : (g, s, columns) in the order of `SUM_COLUMNS`, and the truth behind them where it is known.
     """
     days, starts = np.unique(trades.day, return_index=True)
-    summed = [trades.z, trades.z**2, trades.y, trades.y**2, trades.cost, trades.funding]  # the order of SUM_COLUMNS
+    summed = [
+        trades.z,
+        trades.z**2,
+        trades.y,
+        trades.y**2,
+        trades.cost,
+        trades.impact,
+        trades.log_turnover,
+        trades.funding,
+    ]  # the order of SUM_COLUMNS
     columns = np.stack(summed if trades.truth is None else [*summed, trades.truth], axis=1)
     if len(days) == 0:
         return days, np.zeros((0, members.shape[1]), np.int64), np.zeros((0, members.shape[1], columns.shape[1]))

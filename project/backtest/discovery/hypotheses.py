@@ -12,6 +12,9 @@ import polars as pl
 from backtest.spec.models import POOLED, Policy, Template, horizon_bars
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backtest.spec.loader import Spec
 
 REGISTER_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -116,6 +119,42 @@ def register(spec: Spec, symbols: Mapping[str, Sequence[str]]) -> pl.DataFrame:
                         )
                     )
     return pl.DataFrame(rows, schema=REGISTER_SCHEMA, orient="row").sort(KEY)
+
+
+def hypothesis_digests(hypotheses: pl.DataFrame, spec: Spec) -> NDArray[np.uint64]:
+    """A 64-bit digest of each hypothesis by what it means: its definitions, features included, not their names alone.
+
+    An event whose threshold was changed is another hypothesis under the same name; one whose data were extended by a
+    month is not.
+    """
+    import numpy as np
+
+    meanings: dict[tuple[str, str], str] = {}
+    digests = np.empty(len(hypotheses), dtype=np.uint64)
+    for index, row in enumerate(hypotheses.select(KEY).iter_rows()):
+        event_type, _, _, state_id, _ = row
+        if (event_type, state_id) not in meanings:
+            meanings[event_type, state_id] = _meaning(spec, event_type, state_id)
+        text = "\x1f".join((*row, meanings[event_type, state_id]))
+        digests[index] = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return digests
+
+
+def _meaning(spec: Spec, event_type: str, state_id: str) -> str:
+    """Hash of all definitions that a hypothesis on an event and state comes from."""
+    event = spec.events[event_type].model
+    states = [value for state in spec.states.values() for name, value in state.values.items() if name == state_id]
+    own = [spec.events[event_type].when, spec.events[event_type].direction, *states, *spec.bar_expressions.values()]
+    texts = [expression.text for expression in own]
+    waiting, reached = sorted(set().union(*(expression.inputs for expression in own))), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in spec.features and name not in reached:
+            reached.add(name)
+            waiting.extend(spec.features[name].expression.inputs)
+    texts += [f"{name}={spec.features[name].expression.text}" for name in sorted(reached)]
+    texts += [f"{name}={value!r}" for name, value in sorted(event.parameters.items())]
+    return hashlib.blake2b("\x1e".join([*texts, str(event.cooldown_bars)]).encode(), digest_size=16).hexdigest()
 
 
 def register_hash(hypotheses: pl.DataFrame) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.discovery.atoms import atom_members, atom_state_ids
 from backtest.discovery.day_scores import (
     SCORE_SCHEMA,
     TradeScores,
@@ -22,7 +23,7 @@ from backtest.discovery.folds import Folds
 from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers, forward_trades
 from backtest.discovery.hypotheses import Trial, event_trials
 from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
-from backtest.engine.costs import round_trip_cost
+from backtest.engine.costs import market_impact, round_trip_cost
 from backtest.events.taint import any_tainted
 from backtest.spec.models import ALL_STATES
 
@@ -157,6 +158,8 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
     members = np.column_stack(
         [np.ones(len(at), dtype=bool) if name == ALL_STATES else market.states[name][at] for name in state_ids]
     )
+    atoms, in_atoms = atom_members(atom_state_ids(spec, event_type), market.states, at)
+    state_ids, members = state_ids + atoms, np.column_stack([members, in_atoms])
     frames = [
         _score_trial(market, trial, at, direction, tainted, members, state_ids, spec)
         for trial in event_trials(spec, event_type)
@@ -204,6 +207,8 @@ def _score_trial(
         standardised(abnormal, market.volatility[bar], trial.horizon_bars),
         abnormal,
         cost,
+        market_impact(spec.costs, market.volatility[bar], market.turnover_usd[bar]),
+        np.log(market.turnover_usd[bar]),
         made.funding[inside],
         None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, direction[event]),
     )

@@ -33,6 +33,18 @@ def tick_sizes(contract: Contract, days: NDArray[np.int64]) -> Floats:
     return ticks[np.maximum(np.searchsorted(since, days, side="right") - 1, 0)]
 
 
+def market_impact(
+    costs: Costs, volatility: Floats, bar_turnover_usd: Floats, *, order_usd: float | None = None
+) -> Floats:
+    """Impact of a round trip of `order_usd` (that of the spec where None), a fraction of notional: Y·σ·√(Q/V).
+
+    NaN where the turnover is not positive. Grows with the square root of the order.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        participation = np.where(bar_turnover_usd > 0, (order_usd or costs.order_usd) / bar_turnover_usd, np.nan)
+    return np.asarray(costs.impact_coefficient * volatility * np.sqrt(participation))
+
+
 def round_trip_cost(
     costs: Costs,
     contract: Contract,
@@ -59,8 +71,6 @@ def round_trip_cost(
     Square-root impact: Almgren, Thum, Hauptmann & Li (2005), Risk 18; Tóth et al. (2011), Physical Review X 1.
     """
     half_spread = costs.half_spread_bps.get(symbol, costs.half_spread_bps["default"]) * BPS
-    with np.errstate(divide="ignore", invalid="ignore"):
-        participation = np.where(bar_turnover_usd > 0, costs.order_usd / bar_turnover_usd, np.nan)
-    impact = costs.impact_coefficient * volatility * np.sqrt(participation)
+    impact = market_impact(costs, volatility, bar_turnover_usd)
     spread = np.maximum(2.0 * half_spread, tick_sizes(contract, entry_days) / entry_prices)
     return np.asarray(taker_fees(costs, entry_days) + taker_fees(costs, exit_days) + spread + impact)

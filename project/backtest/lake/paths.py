@@ -135,6 +135,23 @@ class DataRoot:
         """Where stages that write to the shared lake leave what their cache needs."""
         return self.lake / "stage_records"
 
+    # -- what was ever tried; no clean-up removes it ---------------------------------------------------
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger"
+
+    @property
+    def ledger_searches(self) -> Path:
+        return self.ledger / "searches.jsonl"
+
+    @property
+    def ledger_head(self) -> Path:
+        return self.ledger / "head.json"
+
+    def ledger_hypotheses(self, digest: str) -> Path:
+        return self.ledger / "hypotheses" / f"{digest}.hex"
+
     # -- one run --------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Path:

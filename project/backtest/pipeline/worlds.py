@@ -192,8 +192,9 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
         raise DataError(
             f"no event type is fit to be tested on {market.settings.days} simulated days; ask for more days."
         )
-    rows = collect_rows(hypotheses, pl.concat(scores))
-    return Search(folds, quality, hypotheses, rows, assess_rows(hypotheses, rows, folds, spec))
+    day_scores = pl.concat(scores)
+    rows = collect_rows(hypotheses, day_scores)
+    return Search(folds, quality, hypotheses, rows, assess_rows(hypotheses, rows, day_scores, folds, spec))
 
 
 @dataclass(frozen=True)

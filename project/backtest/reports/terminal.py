@@ -49,15 +49,21 @@ def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
 
     missed = candidates.filter(~pl.col("gate_phase2_final") & pl.col("gate_eligible"))
     return (
-        missed.with_columns(
-            pl.sum_horizontal(~pl.col(gate) for gate in GATES).alias("failed_gates"),
-            pl.coalesce(pl.when(~pl.col(gate)).then(pl.lit(gate.removeprefix("gate_"))) for gate in GATES).alias(
-                "failed_gate"
-            ),
-        )
+        with_first_failed_gate(missed)
+        .with_columns(pl.sum_horizontal(~pl.col(gate) for gate in GATES).alias("failed_gates"))
         .sort("failed_gates", "after_cost_expectancy", "candidate_id", descending=[False, True, False])
         .head(rows)
     )
+
+
+def with_first_failed_gate(candidates: pl.DataFrame) -> pl.DataFrame:
+    """The candidates with ``failed_gate``, null where every gate was passed."""
+    import polars as pl
+
+    from backtest.discovery.candidates import GATES
+
+    names = (pl.when(~pl.col(gate)).then(pl.lit(gate.removeprefix("gate_"))) for gate in GATES)
+    return candidates.with_columns(pl.coalesce(names).alias("failed_gate"))
 
 
 def candidate_table(rows: pl.DataFrame, title: str, width: int) -> Table:
@@ -70,7 +76,7 @@ def candidate_table(rows: pl.DataFrame, title: str, width: int) -> Table:
     is_wide = width >= WIDE
     for name in ("event, trade, horizon", "state, symbol") if is_wide else ("candidate",):
         table.add_column(name, no_wrap=True)
-    for name in ("n", "mean", "cost", "net", "t", "q", "confirm q"):
+    for name in ("n", "mean", "shrunk", "cost", "net", "t", "q", "confirm q"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("first gate failed, by" if misses else "also passed", justify="left" if misses else "right")
     for row in rows.iter_rows(named=True):
@@ -78,10 +84,12 @@ def candidate_table(rows: pl.DataFrame, title: str, width: int) -> Table:
         where = f"{row['state_id']}, {row['symbol']}"
         cells = [what, where] if is_wide else [f"{what}\n  {where}"]
         cells += [f"{row['n_events']:,}"]
-        cells += [_bps(row[name]) for name in ("expectancy", "cost", "after_cost_expectancy")]
+        cells += [_bps(row[name]) for name in ("expectancy", "posterior_mean", "cost", "after_cost_expectancy")]
         cells += [_number(row["t_stat"], "{:.1f}"), _number(row["q_value"], "{:.2g}")]
         cells += [_number(row["confirmation_q"], "{:.2g}")]
-        if misses:
+        if misses and row["failed_gate"] is None:
+            cells += ["passed every gate"]
+        elif misses:
             cells += [f"{row['failed_gate'].replace('_', ' ')}: {_missed_by(row['failed_gate'], row)}"]
         else:
             cells += [f"+{row['n_others']}" if row["n_others"] else ""]

@@ -241,6 +241,11 @@ class _Reader:
         for name in gates.overrides:
             if name not in events:
                 self.faults.append(f"gates.yaml: overrides name {name!r}, no such event.{did_you_mean(name, events)}")
+        for name in discovery.atom_states:
+            if name not in states:
+                self.faults.append(
+                    f"discovery.yaml: atom_states name {name!r}, no such state.{did_you_mean(name, states)}"
+                )
         self._check_planted(simulation, events, compiled_states)
         self._check_defects(known_defects, columns)
         bar_expressions = {

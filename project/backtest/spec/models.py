@@ -443,6 +443,8 @@ class Discovery(Model):
     sign_flip_draws: Annotated[int, Field(ge=99, le=99_999)]
     seed: Annotated[int, Field(ge=0)]
     periods_per_year: Annotated[int, Field(ge=1)]
+    atom_states: tuple[Name, ...] = ()
+    """States whose combinations are the cells that effect sizes are estimated on; without any, the symbols are."""
     expected_volatility: Expression
     fallback_direction: Expression
     average_true_range: Expression

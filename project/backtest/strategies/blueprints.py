@@ -50,7 +50,15 @@ class Blueprint(Model):
     expectancy: float
     expectancy_standard_error: float
     cost: float
+    posterior_mean: float
+    posterior_sd: float
+    posterior_low: float
+    posterior_high: float
+    local_false_sign_rate: float
+    p_block_null: float
     after_cost_expectancy: float
+    break_even_cost: float
+    capacity_usd: float
     t_stat: float
     p_value: float
     q_value: float

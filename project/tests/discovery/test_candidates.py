@@ -48,12 +48,15 @@ def scores(effect_bps: float, seed: int = 0, sigma_bps: float = 30.0) -> pl.Data
                             "sum_y": y,
                             "sum_y2": y**2,
                             "sum_cost": np.full(len(days), 4e-4),
+                            "sum_impact": np.full(len(days), 1e-4),
+                            "sum_log_turnover": np.full(len(days), np.log(1e7)),
                             "sum_funding": np.zeros(len(days)),
                         },
                         schema=SCORE_SCHEMA,
                     ).with_columns(pl.lit(event).alias("event_type"), pl.lit(symbol).alias("symbol"))
                 )
-    return pl.concat(frames)
+    every = pl.concat(frames)
+    return pl.concat([every, every.with_columns(pl.lit("atom:").alias("state_id"))])
 
 
 REGISTER = register(SPEC, dict.fromkeys(EVENTS, SYMBOLS))
@@ -67,7 +70,13 @@ def test_a_large_edge_is_found_on_the_right_side_and_nothing_else_is() -> None:
     both = passed.filter((pl.col("symbol") == POOLED) & (pl.col("template_verb") == "continuation")).row(0, named=True)
     assert both["direction"] == 1
     assert both["expectancy"] == pytest.approx(20e-4, rel=0.3)
-    assert both["after_cost_expectancy"] == pytest.approx(both["expectancy"] - 4e-4)
+    assert both["posterior_mean"] == pytest.approx(20e-4, rel=0.3)
+    assert both["posterior_low"] < both["posterior_mean"] < both["posterior_high"]
+    assert both["after_cost_expectancy"] == pytest.approx(both["posterior_mean"] - 4e-4)
+    assert both["break_even_cost"] == pytest.approx(both["posterior_mean"])
+    unhindered = both["posterior_mean"] - 3e-4
+    assert both["capacity_usd"] == pytest.approx(min(1e4 * (unhindered / 2e-4) ** 2, 0.02 * 1e7))
+    assert both["p_block_null"] < 0.01
     assert both["fail_reasons"] == ""
 
 
@@ -148,6 +157,7 @@ def test_pooled_day_scores_are_the_sums_of_the_symbols_days() -> None:
         some.filter(
             (pl.col("event_type") == "FND_DISLOC") & (pl.col("policy") == "lag1") & (pl.col("horizon") == "15m")
         )
+        .filter(pl.col("state_id") == "all")
         .group_by("day")
         .agg(pl.col("sum_z").sum(), pl.col("n").sum())
         .sort("day")
@@ -185,3 +195,21 @@ def test_candidates_report_the_share_of_their_trades_that_rest_on_suspect_bars()
     # One day in four is tainted above, so is one trade in four of either fold.
     assert ((share - 0.25).abs() < 0.01).all()
     assert len(share) > 0
+
+
+def test_scores_without_joint_states_are_refused() -> None:
+    old = scores(5.0).filter(pl.col("state_id") == "all")
+    with pytest.raises(DataError, match=r"hold no joint states.*score again: make discover-edges"):
+        assess(REGISTER, old, FOLDS, SPEC)
+
+
+def test_each_further_opening_of_the_confirmation_fold_lowers_its_level() -> None:
+    some = scores(20.0)
+    first, third = (assess(REGISTER, some, FOLDS, SPEC, confirmation_openings=n) for n in (1, 3))
+    assert set(third["confirmation_level"]) == {first["confirmation_level"][0] / 3}
+    assert first["confirmation_q"].equals(third["confirmation_q"])
+    expected = third["confirmation_q"] <= first["confirmation_level"] / 3
+    assert third["gate_confirmed"].equals(expected.fill_null(value=False))
+    many = assess(REGISTER, some, FOLDS, SPEC, confirmation_openings=10**18)
+    assert first["gate_confirmed"].any()
+    assert not many["gate_confirmed"].any()

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import polars as pl
 
-from backtest.discovery.hypotheses import KEY, event_trials, longest_window_bars, register, register_hash, trials
+from backtest.discovery.hypotheses import (
+    KEY,
+    event_trials,
+    hypothesis_digests,
+    longest_window_bars,
+    register,
+    register_hash,
+    trials,
+)
 from backtest.spec.loader import load_spec
 from backtest.spec.models import Entry, Exit, Template
 
-SPEC = load_spec(Path(__file__).resolve().parents[3] / "spec")
+REPOSITORY = Path(__file__).resolve().parents[3]
+SPEC = load_spec(REPOSITORY / "spec")
 
 
 def template(verb: str, side: str, entry: Entry | None = None, exit_: Exit | None = None) -> Template:
@@ -67,3 +77,17 @@ def test_the_longest_window_covers_waiting_lag_and_horizon() -> None:
     # pullback_entry waits up to 6 bars, enters one later and holds 12.
     assert longest_window_bars(SPEC) == 19
     assert isinstance(register(SPEC, {}), pl.DataFrame)
+
+
+def test_a_hypothesis_with_another_definition_is_another_one_under_the_same_name(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "spec", tmp_path / "spec")
+    spec = load_spec(tmp_path / "spec")
+    hypotheses = register(spec, {"VOL_SHOCK": ["BTCUSDT"], "FUNDING_FLIP": ["BTCUSDT"]})
+    before = hypothesis_digests(hypotheses, spec)
+    assert len(set(before.tolist())) == len(hypotheses)
+    feature = tmp_path / "spec" / "features" / "realized_vol_1h.yaml"
+    feature.write_text(feature.read_text().replace("12)", "13)"))
+    after = hypothesis_digests(hypotheses, load_spec(tmp_path / "spec"))
+    changed = set(hypotheses.filter(pl.Series(before != after))["event_type"])
+    same = set(hypotheses.filter(pl.Series(before == after))["event_type"])
+    assert (changed, same) == ({"VOL_SHOCK"}, {"FUNDING_FLIP"})

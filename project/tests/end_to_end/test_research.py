@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import socket
@@ -253,3 +254,42 @@ def test_targets_that_are_built_in_part_run_that_part_and_end_with_2(simulated, 
     assert done.returncode == 2
     assert done.stderr.count("not available yet") == 2
     assert (desk.root / "runs" / "hybrid" / "run_manifest.json").is_file()
+
+
+def test_candidates_are_listed_as_table_json_and_csv_and_one_is_explained(simulated) -> None:
+    table = simulated.command("candidates", "--run-id", "first", "--event", "VOL_SHOCK", "--passed")
+    assert table.returncode == 0, table.stderr
+    assert "passed every gate" in table.stdout
+    asked = ("candidates", "--run-id", "first", "--passed", "--sort", "q_value", "--limit", "2")
+    rows = json.loads(simulated.command(*asked, "--json").stdout)
+    csv = pl.read_csv(io.StringIO(simulated.command(*asked, "--csv").stdout))
+    assert [row["candidate_id"] for row in rows] == csv["candidate_id"].to_list()
+    assert list(CANDIDATE_SCHEMA) == csv.columns == list(rows[0])
+    told = simulated.command("explain", rows[0]["candidate_id"], "--run-id", "first")
+    assert told.returncode == 0, told.stderr
+    assert told.stderr == ""
+    assert "passed every gate" in told.stdout
+    unknown = simulated.command("explain", rows[0]["candidate_id"], "--run-id", "frist")
+    assert unknown.returncode == 1
+    assert "Did you mean 'first'?" in unknown.stderr
+
+
+def test_the_same_search_is_recorded_once_and_another_one_lowers_the_confirmation_level(
+    simulated, tmp_path: Path
+) -> None:
+    desk = simulated.copy(tmp_path / "data")
+    assert desk.command("discover-edges", "--run-id", "again").returncode == 0
+    shorter = desk.command("discover-edges", "--run-id", "shorter", "--end", "2024-08-20")
+    assert shorter.returncode == 0, shorter.stderr
+    assert "2 different searches have read days of this confirmation fold" in shorter.stderr
+    lines = (desk.root / "ledger" / "searches.jsonl").read_text().splitlines()
+    assert [json.loads(line)["run_id"] for line in lines] == ["first", "shorter"]
+    levels = {
+        run: set(
+            pl.read_parquet(desk.root / "reports" / "phase2" / run / "VOL_SHOCK" / "candidates.parquet")[
+                "confirmation_level"
+            ]
+        )
+        for run in ("again", "shorter")
+    }
+    assert levels == {"again": {0.1}, "shorter": {0.05}}

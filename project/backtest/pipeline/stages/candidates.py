@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from backtest.errors import RunError
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+
+if TYPE_CHECKING:
+    from backtest.discovery.folds import Folds
+    from backtest.lake.paths import Market
+
+MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
 
 def spec(plan: Plan, _partition: str) -> str:
@@ -29,13 +36,16 @@ def parameters(_plan: Plan, _partition: str) -> Mapping[str, Json]:
 
 
 def run(plan: Plan, _partition: str) -> Outcome:
+    import datetime as dt
+
     import polars as pl
 
     from backtest.discovery.candidates import GATES, assess
     from backtest.discovery.day_scores import SCORE_SCHEMA
     from backtest.discovery.folds import Folds
-    from backtest.discovery.hypotheses import REGISTER_SCHEMA, register_hash
+    from backtest.discovery.hypotheses import REGISTER_SCHEMA, hypothesis_digests, register_hash
     from backtest.lake.files import read_json, read_parquet, write_parquet
+    from backtest.lake.ledger import Search, record
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
@@ -54,14 +64,76 @@ def run(plan: Plan, _partition: str) -> Outcome:
         for symbol in symbols
     ]
     empty = pl.DataFrame(schema={**SCORE_SCHEMA, "event_type": pl.String(), "symbol": pl.String()})
-    candidates = assess(register, pl.concat([empty, *scores]), Folds.from_json(design), definitions)
+    folds = Folds.from_json(design)
+    # Recorded before the fold is read: a search that is killed afterwards has been made all the same.
+    standing = record(
+        root,
+        Search(
+            run_id,
+            dt.datetime.now(dt.UTC),
+            plan.symbols,
+            folds.discovery_start,
+            folds.confirmation_end,
+            folds.confirmation_start,
+            folds.confirmation_end,
+            _data_hash(plan, folds),
+            design["register_hash"],
+            hypothesis_digests(register, definitions),
+        ),
+    )
+    candidates = assess(
+        register,
+        pl.concat([empty, *scores]),
+        folds,
+        definitions,
+        confirmation_openings=standing.confirmation_openings,
+    )
     outputs = []
     for event_type in definitions.events:
         path = root.candidates(run_id, event_type)
         write_parquet(path, candidates.filter(pl.col("event_type") == event_type))
         outputs.append(path)
     passed = {gate: int(candidates[gate].sum()) for gate in (*GATES, "gate_phase2_final")}
-    return Outcome(outputs=tuple(outputs), summary={"hypotheses": len(candidates), "passed": passed})
+    return Outcome(
+        outputs=tuple(outputs),
+        summary={
+            "hypotheses": len(candidates),
+            "passed": passed,
+            "search": {
+                "ledger_sequence": standing.sequence,
+                "is_new": standing.is_new,
+                "searches_on_this_window": standing.n_searches,
+                "hypotheses_ever_tested_on_this_window": standing.n_hypotheses,
+                "confirmation_openings": standing.confirmation_openings,
+            },
+        },
+        warnings=tuple(_openings_warning(standing.confirmation_openings)),
+    )
+
+
+def _data_hash(plan: Plan, folds: Folds) -> str:
+    """Hash of the cleaned bars of the window, which all that is tested comes from."""
+    import datetime as dt
+
+    from backtest.lake.files import content_hash
+    from backtest.lake.months import month_files
+    from backtest.pipeline.cache import canonical_hash
+
+    start, end = (
+        dt.datetime.combine(day, dt.time(), dt.UTC) for day in (folds.discovery_start, folds.confirmation_end)
+    )
+    datasets = [plan.root.cleaned_bars(market, symbol) for market in MARKETS for symbol in plan.symbols]
+    files = [path for dataset in datasets for path in month_files(dataset, start, end)]
+    return canonical_hash({path.relative_to(plan.root.path).as_posix(): content_hash(path) for path in files})
+
+
+def _openings_warning(openings: int) -> list[str]:
+    if openings == 1:
+        return []
+    return [
+        f"{openings} different searches have read days of this confirmation fold (ledger/searches.jsonl), so the "
+        f"confirmation level is divided by {openings}"
+    ]
 
 
 STAGE = Stage(

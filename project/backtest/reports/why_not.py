@@ -1,0 +1,250 @@
+"""Why a hypothesis passed or did not: its estimate, each gate with its margin, what it would need, relatives that passed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from backtest.errors import MisuseError, did_you_mean
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backtest.spec.models import GateProfile
+
+Row = Mapping[str, Any]
+RELATIVES: Final = 5
+LIKENESS: Final = (
+    ("event_type", 8),
+    ("horizon", 3),
+    ("template_verb", 3),
+    ("state_id", 2),
+    ("symbol", 2),
+    ("family", 1),
+)
+"""Columns that two relatives may share, and how much each counts."""
+
+
+def explanation(candidates: pl.DataFrame, candidate_id: str, profile: GateProfile) -> str:
+    """All there is to say about one hypothesis of a run, as text for a terminal.
+
+    Parameters
+    ----------
+    candidates : all hypotheses of the run (`candidates.CANDIDATE_SCHEMA`).
+    profile : the limits of its event.
+
+    Raises
+    ------
+    MisuseError
+        An id the run does not have, with the nearest it has.
+    """
+    import polars as pl
+
+    row = found(candidates, candidate_id)
+    failed = _failed(row)
+    lines = [row["candidate_id"], f"  {_what(row)}", f"  {_verdict(row, failed)}", "", "Estimate (bps per trade)"]
+    lines += [f"  {line}" for line in _estimate(row)]
+    lines += ["", "Gates"]
+    lines += [f"  {line}" for line in _gates(row, profile)]
+    needs = _needs(candidates, row, failed, profile)
+    if needs:
+        lines += ["", "What it would need", *(f"  {need}" for need in needs)]
+    relatives = nearest_passing(candidates, row)
+    lines += ["", "Nearest relatives that passed every gate"]
+    lines += [
+        f"  {other['candidate_id']}: n {other['n_events']:,}, {_bps(other['after_cost_expectancy'])} after cost, "
+        f"q {other['q_value']:.2g}"
+        for other in relatives.iter_rows(named=True)
+    ] or [f"  none: {candidates.filter(pl.col('gate_phase2_final')).height} of the run's hypotheses passed"]
+    return "\n".join(lines)
+
+
+def found(candidates: pl.DataFrame, candidate_id: str) -> Row:
+    """The row of an id, or of its mirror's verb where the sign picked the other one; MisuseError where there is none."""
+    import polars as pl
+
+    mirrored = pl.concat_str("event_type", "mirror_verb", "horizon", "state_id", "symbol", separator=".")
+    rows = candidates.filter((pl.col("candidate_id") == candidate_id) | (mirrored == candidate_id))
+    if rows.is_empty():
+        raise MisuseError(
+            f"the run has no hypothesis {candidate_id[:120]!r}.{did_you_mean(candidate_id, candidates['candidate_id'])} "
+            "List them: backtest candidates --run-id … --event …"
+        )
+    return rows.row(0, named=True)
+
+
+def nearest_passing(candidates: pl.DataFrame, row: Row) -> pl.DataFrame:
+    """The candidates that passed every gate and share the most with `row`, at least its event or its family."""
+    import polars as pl
+
+    likeness = pl.sum_horizontal(
+        pl.when(pl.col(name) == row[name]).then(weight).otherwise(0) for name, weight in LIKENESS
+    )
+    return (
+        candidates.filter(pl.col("gate_phase2_final") & (pl.col("candidate_id") != row["candidate_id"]))
+        .filter((pl.col("event_type") == row["event_type"]) | (pl.col("family") == row["family"]))
+        .sort(likeness, "after_cost_expectancy", "candidate_id", descending=[True, True, False])
+        .head(RELATIVES)
+    )
+
+
+def _failed(row: Row) -> list[str]:
+    from backtest.discovery.candidates import GATES
+
+    return [gate for gate in GATES if not row[gate]]
+
+
+def _what(row: Row) -> str:
+    side = "with" if row["direction"] > 0 else "against"
+    mirror = f" (its mirror is {row['mirror_verb']})" if row["mirror_verb"] else ", one-sided"
+    state = "in all states" if row["state_id"] == "all" else f"in state {row['state_id']}"
+    symbol = "all symbols pooled" if row["symbol"] == "POOLED" else row["symbol"]
+    return f"{row['template_verb']}, {side} the event{mirror}, held {row['horizon']}, {state}, {symbol}"
+
+
+def _verdict(row: Row, failed: Sequence[str]) -> str:
+    if row["gate_phase2_final"]:
+        return "passed every gate"
+    if not row["gate_eligible"]:
+        return "not tested: not enough events or days, so nothing is said for or against it"
+    others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"failed; first gate failed: {failed[0].removeprefix('gate_').replace('_', ' ')}{others}"
+
+
+def _estimate(row: Row) -> list[str]:
+    lines = [
+        f"events {row['n_events']:,} on {row['n_days']:,} days (discovery), {row['confirmation_n_events']:,} on "
+        f"{row['confirmation_n_days']:,} (confirmation)"
+    ]
+    if row["expectancy"] is None:
+        return lines
+    lines += [f"raw mean {_bps(row['expectancy'])}, standard error {_bps(row['expectancy_standard_error'])}"]
+    if row["posterior_mean"] is not None:
+        lines += [
+            f"posterior mean {_bps(row['posterior_mean'])}, 90 % interval {_bps(row['posterior_low'])} … "
+            f"{_bps(row['posterior_high'])}; false sign rate {row['local_false_sign_rate']:.2g}, P(no effect in its block) "
+            f"{row['p_block_null']:.2g}",
+            f"cost {_bps(row['cost'])}, after cost {_bps(row['after_cost_expectancy'])}, P(above cost) "
+            f"{row['probability_above_cost']:.2f}; break-even cost {_bps(row['break_even_cost'])}, capacity "
+            f"{row['capacity_usd']:,.0f} USD",
+        ]
+    lines += [f"t {row['t_stat']:.2f}, {row['degrees_of_freedom']:.0f} degrees of freedom" + _p_values(row)]
+    lines += [f"sign by year {row['signs_by_year']}, by symbol {row['signs_by_symbol']}"]
+    if row["confirmation_expectancy"] is not None:
+        lines += [f"confirmation fold: raw mean {_bps(row['confirmation_expectancy'])}, p {row['confirmation_p']:.2g}"]
+    return lines
+
+
+def _p_values(row: Row) -> str:
+    if row["p_value"] is None:
+        return ""
+    return f", p {row['p_value']:.2g}, q {row['q_value']:.2g}, family-wise p {row['family_wise_p']:.2g}"
+
+
+def _gates(row: Row, profile: GateProfile) -> list[str]:
+    from backtest.discovery.candidates import GATES
+    from backtest.reports.terminal import MARGIN_TEXTS
+
+    asks = {
+        "gate_eligible": f"≥ {profile.min_events} events, {profile.min_days} days, {profile.min_confirmation_days} to confirm",
+        "gate_significant": f"TreeBH at {profile.tree_level:g} or family-wise p ≤ {profile.family_wise_level:g}",
+        "gate_day_concentration": f"no day with > {profile.max_day_share_of_sum:.0%} of the sum",
+        "gate_confirmed": f"confirmation q ≤ {row['confirmation_level']:.3g}"
+        + (f" ({row['confirmation_openings']} openings)" if row["confirmation_openings"] > 1 else ""),
+        "gate_economic": f"posterior mean above cost, with P ≥ {profile.min_probability_above_cost:.2f}",
+        "gate_economic_conservative": f"posterior mean above {profile.conservative_cost_multiple:g} × cost",
+        "gate_stability": f"same sign in {profile.stability.min_same_sign} of {profile.stability.spans} spans",
+    }
+    lines = []
+    for gate in GATES:
+        margin = row[gate.replace("gate_", "margin_", 1)]
+        distance = "not computed" if margin is None else MARGIN_TEXTS[gate].format(margin)
+        name = gate.removeprefix("gate_").replace("_", " ")
+        lines.append(f"{'passed' if row[gate] else 'FAILED'}  {name:<22}  {asks[gate]:<55}  {distance}")
+    return lines
+
+
+def _needs(candidates: pl.DataFrame, row: Row, failed: Sequence[str], profile: GateProfile) -> list[str]:
+    """One sentence for each failed gate that more events or a larger effect would mend."""
+    needs: list[str] = []
+    if "gate_eligible" in failed:
+        counts = (
+            (profile.min_events - row["n_events"], "events in the discovery fold"),
+            (profile.min_days - row["n_days"], "active days in the discovery fold"),
+            (profile.min_confirmation_days - row["confirmation_n_days"], "active days in the confirmation fold"),
+        )
+        return [f"{missing:,} more {what}" for missing, what in counts if missing > 0] or [
+            "events spread over more days: one day holds too many of them"
+        ]
+    if "gate_significant" in failed:
+        needs.append(_significance_needed(candidates, row, profile))
+    if "gate_confirmed" in failed and row["confirmation_p"] is not None:
+        needs.append(_confirmation_needed(candidates, row))
+    if "gate_economic" in failed:
+        needs.append(_economy_needed(row, profile))
+    if "gate_economic_conservative" in failed:
+        limit = profile.conservative_cost_multiple * max(row["cost"], 0.0)
+        needs.append(
+            f"economic conservative: a posterior mean above {_bps(limit)} bps; more events alone do not raise it"
+        )
+    return needs
+
+
+def _significance_needed(candidates: pl.DataFrame, row: Row, profile: GateProfile) -> str:
+    """By the p of the least significant hypothesis that was selected; by Bonferroni where none was."""
+    from scipy.special import stdtrit
+
+    selected = candidates.filter("gate_significant")["p_value"].max()
+    tested = int(candidates["gate_eligible"].sum())
+    level = float(selected) if selected is not None else profile.family_wise_level / max(tested, 1)  # type: ignore[arg-type]
+    needed = -float(stdtrit(row["degrees_of_freedom"], level / 2.0))
+    by = "as the least significant one selected in this run" if selected is not None else f"Bonferroni over {tested:,}"
+    if row["t_stat"] <= 0:
+        return f"significant: t ≥ {needed:.1f} ({by}); the mean points the other way, so more events would not help"
+    if row["t_stat"] >= needed:
+        return f"significant: |t| is large enough ({by}: {needed:.1f}), but its event or family was not selected"
+    return (
+        f"significant: t ≥ {needed:.1f} ({by}). With the effect as it is that takes about "
+        f"{_more(row['n_events'], needed / row['t_stat'])} more events; with the events as they are, a raw mean of about "
+        f"{_bps(row['expectancy'] * needed / row['t_stat'])} bps"
+    )
+
+
+def _confirmation_needed(candidates: pl.DataFrame, row: Row) -> str:
+    from scipy.special import ndtri
+
+    n_tested = int(candidates["is_confirmation_candidate"].sum())
+    passed = candidates.filter("gate_confirmed")["confirmation_p"].max()
+    level = float(passed) if passed is not None else row["confirmation_level"] / max(n_tested, 1)  # type: ignore[arg-type]
+    needed, reached = -float(ndtri(level)), -float(ndtri(row["confirmation_p"]))
+    if reached <= 0:
+        return "confirmed: the confirmation fold points the other way, so more of the same would not help"
+    if reached >= needed:
+        return "confirmed: its p is small enough, but too few of the other candidates' are"
+    return (
+        f"confirmed: p ≤ {level:.2g} on the confirmation fold; with its effect there as it is, about "
+        f"{_more(row['confirmation_n_events'], needed / reached)} more events"
+    )
+
+
+def _economy_needed(row: Row, profile: GateProfile) -> str:
+    from scipy.special import ndtri
+
+    if row["posterior_mean"] is None:
+        return "economic: an estimate; none of its cells has 8 events on 5 days"
+    reach = float(ndtri(profile.min_probability_above_cost)) * row["posterior_sd"]
+    text = f"economic: a posterior mean of about {_bps(row['cost'] + reach)} bps with its uncertainty as it is"
+    net = row["after_cost_expectancy"]
+    if net <= 0:
+        return f"{text}; its mean is below cost, so more events alone would not help"
+    return f"{text}, or about {_more(row['n_events'], reach / net)} more events with its mean as it is"
+
+
+def _more(n: int, factor: float) -> str:
+    """Further events until a standard error is `factor` times smaller."""
+    return f"{max(math.ceil(n * (factor**2 - 1.0)), 1):,}"
+
+
+def _bps(fraction: float) -> str:
+    return f"{fraction * 1e4:.1f}"

@@ -1,0 +1,24 @@
+"""Signs by year and by symbol, in the direction of the trade."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from backtest.discovery.consistency import signs_by_symbol, signs_by_year
+
+
+def test_years_are_calendar_years_and_a_trade_against_the_event_turns_them() -> None:
+    day = (np.array(["2022-12-31", "2023-01-01", "2023-07-01", "2022-12-31"], "datetime64[D]")).astype(np.int64)
+    owner = np.array([0, 0, 0, 2])
+    found = signs_by_year(owner, day, np.array([-1.0, 3.0, -1.0, 5.0]), np.array([1.0, 1.0, -1.0]))
+    assert found.to_list() == ["2022- 2023+", None, "2022-"]
+
+
+def test_every_scope_tells_of_all_symbols_in_the_direction_of_its_own_trade() -> None:
+    register = pl.DataFrame(
+        {"event_type": ["E"] * 4, "policy": ["lag1"] * 4, "horizon": ["5m"] * 4, "state_id": ["all"] * 4}
+    ).with_columns(pl.Series("symbol", ["POOLED", "BTCUSDT", "ETHUSDT", "SOLUSDT"]))
+    total, n, sign = np.array([1.0, 2.0, -1.0, 0.0]), np.array([5, 3, 2, 0]), np.array([1.0, 1.0, -1.0, 1.0])
+    found = signs_by_symbol(register, total, n, sign)
+    assert found.to_list() == ["BTCUSDT+ ETHUSDT-", "BTCUSDT+ ETHUSDT-", "BTCUSDT- ETHUSDT+", "BTCUSDT+ ETHUSDT-"]
