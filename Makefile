@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-override OPERATOR_VARIABLES := RUN_ID SYMBOLS START END STRATEGIES SOURCE VENUE ALLOW_MISSING QUICK
+override OPERATOR_VARIABLES := RUN_ID SYMBOLS START END STRATEGIES SOURCE VENUE DATASETS ALLOW_MISSING QUICK
 
 # What was given on make's command line is kept as the text it is. (Make would expand it when handing it on.)
 # The loop's variable is called "=", a name nothing on the command line can have.
@@ -141,6 +141,7 @@ lock: .venv/.installed ## write the three requirements files from pyproject.toml
 #   STRATEGIES          strategies to backtest, separated by commas
 #   SOURCE              binance (default) or simulated: where make run fetches raw data
 #   VENUE               whose raw bars to read, where the lake has those of several
+#   DATASETS            data sets that must be had besides bars and funding, separated by commas
 #   ALLOW_MISSING       go on where a data set is missing
 #   QUICK               1: calibrate on 26 worlds instead of 480
 #   BACKTEST_DATA_ROOT  folder of all data, ./data where unset

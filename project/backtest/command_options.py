@@ -33,6 +33,15 @@ Venue = Annotated[
 Strategies = Annotated[
     str | None, typer.Option("--strategies", envvar="BACKTEST_STRATEGIES", help="Comma-separated names of strategies.")
 ]
+Datasets = Annotated[
+    str | None,
+    typer.Option(
+        "--datasets",
+        envvar="BACKTEST_DATASETS",
+        help="Comma-separated data sets that must be had besides bars and funding: mark_5m, index_5m, premium_5m, metrics "
+        "(these four are fetched anyway, as far as there are any), liquidations, book_ticker, book_depth, ohlcv_1m.",
+    ),
+]
 AllowMissing = Annotated[
     bool,
     typer.Option("--allow-missing", envvar="BACKTEST_ALLOW_MISSING", help="Go on without files that could not be had."),

@@ -10,6 +10,7 @@ import polars as pl
 from backtest.audit.look_ahead import PART
 from backtest.events.detect import detect_events
 from backtest.expressions import CompiledExpression
+from backtest.features.bar_columns import with_all_columns
 from backtest.features.build import build_features
 from backtest.states.evaluate import evaluate_states
 
@@ -22,7 +23,7 @@ def definition_values(bars: pl.DataFrame, spec: Spec, event_type: str | None = N
 
     Parameters
     ----------
-    bars : one symbol's bars with every column that the spec names, the full grid, oldest first.
+    bars : one symbol's bars, the full grid, oldest first; calendar columns are added, absent data sets are null.
     spec : the definitions.
     event_type : only this event, and the features it rests on.
 
@@ -33,6 +34,7 @@ def definition_values(bars: pl.DataFrame, spec: Spec, event_type: str | None = N
     """
     features = list(spec.features.values()) if event_type is None else _features_of(spec, event_type)
     events = list(spec.events.values()) if event_type is None else [spec.event(event_type)]
+    bars = with_all_columns(bars, spec.columns, spec.calendars.values())
     built = build_features(bars, features)
     frame = pl.concat([bars, built.drop("timestamp")], how="horizontal")
     parts = [built.rename({name: f"feature {name}" for name in built.columns if name != "timestamp"})]

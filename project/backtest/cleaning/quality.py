@@ -6,7 +6,11 @@ from typing import Final
 
 import polars as pl
 
-STEP_MINUTES: Final[dict[str, int]] = {"ohlcv_5m": 5, "ohlcv_1m": 1}
+STEP_MINUTES: Final[dict[str, int]] = {
+    "ohlcv_5m": 5,
+    "ohlcv_1m": 1,
+    **dict.fromkeys(("mark_5m", "index_5m", "premium_5m", "metrics", "liquidations", "book_ticker", "book_depth"), 5),
+}
 # A funding payment beyond this fraction of the notional is an error of the data: the venue caps it well below.
 LARGEST_FUNDING_RATE: Final = 0.05
 QUALITY_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -19,7 +23,19 @@ QUALITY_SCHEMA: Final[dict[str, pl.DataType]] = {
     "gaps": pl.Int64(),
     "out_of_range_values": pl.Int64(),
 }
-_BAR_VALUES: Final = ("open", "high", "low", "close", "volume")
+# A premium index beyond this fraction of the price is an error of the data.
+LARGEST_PREMIUM: Final = 0.5
+_PRICES: Final = ("open", "high", "low", "close")
+_VALUES: Final[dict[str, tuple[str, ...]]] = {
+    "ohlcv_5m": (*_PRICES, "volume"),
+    "ohlcv_1m": (*_PRICES, "volume"),
+    "funding": ("funding_rate",),
+    **dict.fromkeys(("mark_5m", "index_5m", "premium_5m"), _PRICES),
+    "metrics": ("open_interest", "open_interest_usd", "global_account_ratio"),
+    "liquidations": ("long_liquidation_usd", "short_liquidation_usd"),
+    "book_ticker": ("mean_spread_bps", "best_bid_depth_usd", "best_ask_depth_usd"),
+    "book_depth": ("bid_depth_1pct_usd", "ask_depth_1pct_usd"),
+}
 
 
 def quality_table(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
@@ -29,7 +45,7 @@ def quality_table(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
     Parameters
     ----------
     frame : rows of ``RAW_SCHEMAS[dataset]`` in any order, duplicates left in.
-    dataset : ``ohlcv_5m``, ``ohlcv_1m`` or ``funding``.
+    dataset : name of a raw data set; metrics are counted by the bar their stamp lies in.
 
     Returns
     -------
@@ -40,7 +56,8 @@ def quality_table(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
         in ``gaps`` runs, counted in each month a run touches; for funding a gap is a step longer than the interval
         of the row at its end (where that is null, than the month's most frequent step), counted in that row's month.
         ``out_of_range_values``: prices not above zero, a high or low that is not the extreme, negative volumes or
-        counts, taker volume above volume; for funding a rate beyond ±5 %. No rows give an empty table.
+        counts, taker volume above volume; for funding a rate beyond ±5 %, for the premium index one beyond ±50 %, for the other
+        data sets numbers below zero. No rows give an empty table.
     """
     if frame.is_empty():
         return pl.DataFrame(schema=QUALITY_SCHEMA)
@@ -52,6 +69,8 @@ def quality_table(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
         pl.col("_is_conflicting").sum().cast(pl.Int64).alias("conflicting_rows"),
         pl.col("_wrong").sum().cast(pl.Int64).alias("out_of_range_values"),
     )
+    if dataset == "metrics":
+        frame = frame.with_columns(pl.col("timestamp").dt.truncate("5m"))
     single = frame.unique("timestamp", keep="last").sort("timestamp")
     grid = _bar_grid(single, dataset) if dataset in STEP_MINUTES else _funding_grid(single.with_columns(month))
     table = grid.join(counted, on="month", how="left").with_columns(pl.col(*counted.columns).fill_null(0))
@@ -59,7 +78,7 @@ def quality_table(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
 
 
 def _repetitions(dataset: str) -> list[pl.Expr]:
-    values = ["funding_rate"] if dataset == "funding" else list(_BAR_VALUES)
+    values = _VALUES[dataset]
     is_repeated = ~pl.col("timestamp").is_first_distinct()
     differs = pl.any_horizontal(pl.col(name).n_unique().over("timestamp") > 1 for name in values)
     return [is_repeated.alias("_is_repeated"), (is_repeated & differs).alias("_is_conflicting")]
@@ -67,18 +86,26 @@ def _repetitions(dataset: str) -> list[pl.Expr]:
 
 def _out_of_range(dataset: str) -> pl.Expr:
     """Count of impossible values in each row."""
+    extremes = [
+        pl.col("high") < pl.max_horizontal("open", "low", "close"),
+        pl.col("low") > pl.min_horizontal("open", "high", "close"),
+    ]
     if dataset == "funding":
         faults = [pl.col("funding_rate").abs() > LARGEST_FUNDING_RATE]
-    else:
-        prices = ("open", "high", "low", "close")
+    elif dataset == "premium_5m":
+        faults = [*(pl.col(name).abs() > LARGEST_PREMIUM for name in _PRICES), *extremes]
+    elif dataset in ("mark_5m", "index_5m"):
+        faults = [*(pl.col(name) <= 0 for name in _PRICES), *extremes]
+    elif dataset in ("ohlcv_5m", "ohlcv_1m"):
         others = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
         faults = [
-            *(pl.col(name) <= 0 for name in prices),
-            pl.col("high") < pl.max_horizontal("open", "low", "close"),
-            pl.col("low") > pl.min_horizontal("open", "high", "close"),
+            *(pl.col(name) <= 0 for name in _PRICES),
+            *extremes,
             *(pl.col(name) < 0 for name in others),
             pl.col("taker_buy_volume") > pl.col("volume") * (1 + 1e-9),
         ]
+    else:
+        faults = [pl.col(name) < 0 for name in _VALUES[dataset]]
     return pl.sum_horizontal(fault.fill_null(False).cast(pl.Int64) for fault in faults)
 
 

@@ -19,7 +19,10 @@ def import_raw(
         list[Path], typer.Argument(metavar="FILE…", help="Parquet, Feather or CSV files; CSV also as .zip or .csv.gz.")
     ],
     market: Annotated[Literal["perp", "spot"], typer.Option("--market", help="perp or spot.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="ohlcv_5m, ohlcv_1m or funding.")],
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", help="ohlcv_5m, ohlcv_1m, funding, mark_5m, …; backtest ingest --help lists all."),
+    ],
     symbol: Annotated[str, typer.Option("--symbol", help="The symbol the files hold, e.g. BTCUSDT.")],
 ) -> None:
     """Import bars or funding from files; says what each file was recognised as.
@@ -28,6 +31,8 @@ def import_raw(
 
     Taken are Binance's own columns (with or without header row), open_time/timestamp with OHLCV, funding_time with
     funding_rate, freqtrade's and CryptoDataDownload's files. Columns a file lacks stay empty.
+
+    Example: backtest import-raw --market perp --dataset ohlcv_5m --symbol BTCUSDT BTCUSDT-5m-2023-01.csv
     """
     from backtest.lake.paths import DataRoot
     from backtest.pipeline import ingestion

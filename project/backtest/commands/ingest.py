@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from backtest.command_options import spec_root
 from backtest.errors import DataError
 
 
@@ -24,7 +25,10 @@ def ingest(
     dataset: Annotated[
         list[str] | None,
         typer.Option(
-            "--dataset", help="ohlcv_5m, ohlcv_1m or funding; may be repeated. Default: ohlcv_5m and funding."
+            "--dataset",
+            help="ohlcv_5m, ohlcv_1m, funding, mark_5m, index_5m, premium_5m, metrics, liquidations, book_ticker or "
+            "book_depth; may be repeated. Default: ohlcv_5m and funding, and of mark_5m, index_5m, premium_5m and "
+            "metrics what there is.",
         ),
     ] = None,
     market: Annotated[
@@ -36,26 +40,41 @@ def ingest(
 ) -> None:
     """Fetch what the lake lacks: the archive's monthly files, its daily ones, REST for the newest days.
 
-    Example: backtest ingest --symbols BTCUSDT --start 2023-01-01 --end 2023-03-31 --dataset ohlcv_5m
+    A second run fetches only what is missing. What was asked for and could not be had ends it with exit code 1: bars,
+    funding and every data set named with --dataset. What only came along by default is said and is no error.
 
-    A second run fetches only what is missing. Addresses: BINANCE_ARCHIVE_URL, BINANCE_API_URL, BINANCE_SPOT_API_URL.
+    Addresses: BINANCE_ARCHIVE_URL, BINANCE_API_URL, BINANCE_SPOT_API_URL.
+
+    Example: backtest ingest --symbols BTCUSDT,ETHUSDT --start 2023-01-01 --end 2023-12-31
     """
     import datetime as dt
 
     from backtest.lake.paths import DataRoot
     from backtest.pipeline import ingestion
     from backtest.pipeline.download_display import download_display
+    from backtest.spec.loader import load_spec
 
     now = dt.datetime.now(dt.UTC)
     wanted = ingestion.parsed_symbols(symbols)
     first, last = ingestion.parsed_days(start, end, now.date())
     series = ingestion.chosen_series(market or [], dataset or [])
+    optional = ingestion.optional_series(dataset or [])
     addresses = ingestion.Addresses.from_environment()
     with download_display(sys.stderr) as progress:
         result = ingestion.ingest_binance(
-            DataRoot.from_environment(), wanted, first, last, series, addresses=addresses, now=now, progress=progress
+            DataRoot.from_environment(),
+            wanted,
+            first,
+            last,
+            series,
+            addresses=addresses,
+            now=now,
+            progress=progress,
+            optional=optional,
         )
-    for line in (*result.notes, *(str(defect) for defect in result.defects)):
+    needing = ingestion.events_that_need(load_spec(spec_root()), optional) if result.missing_optional else {}
+    left_out = ingestion.optional_text(result.missing_optional, needing)
+    for line in (*left_out, *result.notes, *(str(defect) for defect in result.defects)):
         print(line, file=sys.stderr)
     for line in ingestion.quality_lines(result.quality):
         print(line)

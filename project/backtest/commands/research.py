@@ -13,6 +13,7 @@ import typer
 
 from backtest.command_options import (
     AllowMissing,
+    Datasets,
     End,
     RequiredRunId,
     RunId,
@@ -60,6 +61,7 @@ def run(
     end: End = None,
     source: Source = "binance",
     venue: Venue = None,
+    datasets: Datasets = None,
     allow_missing: AllowMissing = False,
     workers: Workers = None,
 ) -> None:
@@ -69,7 +71,7 @@ def run(
     """
     from backtest.pipeline.runs import BOOTSTRAP
 
-    request = _request(run_id, symbols, start, end, workers, _source(source, venue, allow_missing))
+    request = _request(run_id, symbols, start, end, workers, _source(source, venue, datasets, allow_missing))
     report = _executed(request, BOOTSTRAP)
     _print_quality(request.root, report)
     _say_next("discover edges on it: make discover-edges")
@@ -83,6 +85,7 @@ def baseline(
     end: End = None,
     source: Source = "binance",
     venue: Venue = None,
+    datasets: Datasets = None,
     allow_missing: AllowMissing = False,
     workers: Workers = None,
 ) -> None:
@@ -93,7 +96,7 @@ def baseline(
     from backtest.pipeline.runs import BASELINE
 
     _require_strategies(strategies)
-    request = _request(run_id, symbols, start, end, workers, _source(source, venue, allow_missing))
+    request = _request(run_id, symbols, start, end, workers, _source(source, venue, datasets, allow_missing))
     _partly(request, BASELINE, "the backtest of strategies and its report")
 
 
@@ -272,12 +275,16 @@ def _cache_asked() -> bool:
     return text == "1"
 
 
-def _source(source: str, venue: str | None, allow_missing: bool) -> dict[str, str | bool | None]:
+def _source(source: str, venue: str | None, datasets: str | None, allow_missing: bool) -> dict[str, str | bool | None]:
     if source not in SOURCES:
         raise MisuseError(
             f"SOURCE {source[:40]!r} is not known.{did_you_mean(source, SOURCES)} There are: {', '.join(SOURCES)}."
         )
-    return {"source": source, "venue": venue or source, "allow_missing": allow_missing}
+    if datasets and source == "binance":
+        from backtest.pipeline.ingestion import chosen_series, parsed_datasets
+
+        chosen_series([], parsed_datasets(datasets))
+    return {"source": source, "venue": venue or source, "datasets": datasets or None, "allow_missing": allow_missing}
 
 
 def _require_strategies(strategies: str | None) -> None:
@@ -296,7 +303,7 @@ def _executed(request: Request, stages: tuple[str, ...]) -> RunReport:
 def _again() -> str:
     """The command as it was called, for the hint on how to continue after a failure."""
     if "MAKELEVEL" in os.environ:
-        names = ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "ALLOW_MISSING")
+        names = ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "VENUE", "DATASETS", "ALLOW_MISSING")
         given = ((name, os.environ.get(f"BACKTEST_{name}")) for name in names)
         return shlex.join(["make", *sys.argv[1:2], *(f"{name}={value}" for name, value in given if value)])
     is_door = sys.argv[0].endswith(".py") and not sys.argv[0].endswith("cli.py")
@@ -324,7 +331,7 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
     import polars as pl
 
     from backtest.lake.files import read_parquet
-    from backtest.reports.terminal import quality_table
+    from backtest.reports.terminal import cross_check_table, quality_table
 
     paths = [
         root.cleaned_quality(
@@ -335,6 +342,15 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
     ]
     if paths:
         _show(quality_table(pl.concat([read_parquet(path) for path in paths])))
+    checks = [
+        root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
+    ]
+    if checks:
+        spans = pl.concat([read_parquet(path) for path in checks])
+        if spans.is_empty():
+            print("Perpetual, spot, index and mark agree wherever there are both.")
+        else:
+            _show(cross_check_table(spans))
 
 
 def _candidates(root: DataRoot, report: RunReport) -> pl.DataFrame:

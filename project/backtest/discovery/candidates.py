@@ -64,6 +64,7 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "confirmation_p": pl.Float64(),
     "confirmation_q": pl.Float64(),
     "largest_day_share": pl.Float64(),
+    "tainted_share": pl.Float64(),
     "spans_same_sign": pl.Int64(),
     "gate_tree_bh": pl.Boolean(),
     "gate_tier_a": pl.Boolean(),
@@ -74,7 +75,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "fail_reasons": pl.String(),
 }
 """Returns and costs are fractions per trade; a null is a figure that was not computed because the hypothesis is not
-eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it."""
+eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it.
+``tainted_share`` is the share of its trades, of both folds, that rest on a bar that cannot be trusted."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
         {
             name: segment_sums(rows[name].to_numpy(), group, len(key))
             for name in rows.columns
-            if name.startswith("sum_")
+            if name.startswith("sum_") or name == "n_tainted"
         },
     )
 
@@ -187,6 +189,8 @@ def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec)
     above = y.probability_above(cost, sign)
     conservative = expectancy - limits("conservative_cost_multiple") * np.maximum(cost, 0.0)
     same_sign, spans, needed = _stability(first, sign, size, folds, limits)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tainted_share = segment_sums(rows.sums["n_tainted"], rows.owner, size) / (z.n_events + later.n_events)
     significant = tree | tier_a
     gates = {
         "gate_eligible": (eligible, _eligibility_margin(z, later, busiest, limits)),
@@ -224,6 +228,7 @@ def assess_rows(register: pl.DataFrame, rows: DayRows, folds: Folds, spec: Spec)
             "confirmation_p": confirmation_p,
             "confirmation_q": confirmation_q,
             "largest_day_share": largest,
+            "tainted_share": tainted_share,
             "spans_same_sign": same_sign,
             "gate_tree_bh": tree,
             "gate_tier_a": tier_a,

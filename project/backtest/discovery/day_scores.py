@@ -16,6 +16,7 @@ SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "state_id": pl.String(),
     "day": pl.Int32(),
     "n": pl.Int32(),
+    "n_tainted": pl.Int32(),
     "sum_z": pl.Float64(),
     "sum_z2": pl.Float64(),
     "sum_y": pl.Float64(),
@@ -25,7 +26,7 @@ SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """``day`` counts days since 1970-01-01. ``y`` is the abnormal return of a trade in the event's direction (fraction), ``z``
 the same in units of its expected volatility; ``cost`` is what either side pays (fraction), ``funding`` what a position in
-the event's direction pays at stamps."""
+the event's direction pays at stamps. ``n_tainted`` of the ``n`` trades rest on a bar that cannot be trusted."""
 
 SUM_TRUTH: Final = "sum_truth"
 """A further column in simulated markets: what the trades earn on average because of what was planted (fraction)."""
@@ -86,10 +87,27 @@ def sum_by_day(trades: TradeScores, members: Booleans) -> tuple[Integers, Intege
     return days, counts, sums
 
 
+def tainted_by_day(day: Integers, tainted: Booleans, members: Booleans) -> Integers:
+    """How many tainted trades each day has for each condition, (g, s), in the order of `sum_by_day`."""
+    days, starts = np.unique(day, return_index=True)
+    if len(days) == 0:
+        return np.zeros((0, members.shape[1]), np.int64)
+    return np.asarray(np.add.reduceat((members & tainted[:, None]).astype(np.int64), starts, axis=0))
+
+
 def score_frame(
-    policy: str, horizon: str, state_ids: list[str], days: Integers, counts: Integers, sums: Floats
+    policy: str,
+    horizon: str,
+    state_ids: list[str],
+    days: Integers,
+    counts: Integers,
+    sums: Floats,
+    tainted: Integers | None = None,
 ) -> pl.DataFrame:
-    """The day scores of one policy and horizon in long form (`SCORE_SCHEMA`), days without trades left out."""
+    """The day scores of one policy and horizon in long form (`SCORE_SCHEMA`), days without trades left out.
+
+    `tainted` are the counts of `tainted_by_day`; no trade counts as tainted without them.
+    """
     has_truth = sums.shape[2] > len(SUM_COLUMNS)
     state, group = np.nonzero(counts.T)
     return pl.DataFrame(
@@ -101,6 +119,7 @@ def score_frame(
             else pl.Series([], dtype=pl.String),
             "day": days[group].astype(np.int32),
             "n": counts[group, state].astype(np.int32),
+            "n_tainted": (np.zeros_like(counts) if tainted is None else tainted)[group, state].astype(np.int32),
             **{
                 name: sums[group, state, column]
                 for column, name in enumerate((*SUM_COLUMNS, SUM_TRUTH)[: sums.shape[2]])

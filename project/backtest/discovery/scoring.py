@@ -16,12 +16,14 @@ from backtest.discovery.day_scores import (
     score_frame,
     standardised,
     sum_by_day,
+    tainted_by_day,
 )
 from backtest.discovery.folds import Folds
 from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers, forward_trades
 from backtest.discovery.hypotheses import Trial, event_trials
 from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
 from backtest.engine.costs import round_trip_cost
+from backtest.events.taint import any_tainted
 from backtest.spec.models import ALL_STATES
 
 if TYPE_CHECKING:
@@ -47,12 +49,17 @@ class SymbolMarket:
     fallback_direction: Floats
     turnover_usd: Floats
     states: dict[str, Booleans]
+    tainted: Booleans
+    """Whether the bar itself cannot be trusted."""
     planted_drift: Floats | None = None
     """Of a simulated market, where the frame has it."""
 
 
 def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: Spec, folds: Folds) -> SymbolMarket:
-    """Arrays of one symbol from its bars, features and states (frames of equal length, the full grid)."""
+    """Arrays of one symbol from its bars, features and states (frames of equal length, the full grid).
+
+    Bars without ``is_tainted`` count as sound.
+    """
     values = frame.select(
         pl.col("timestamp"),
         pl.col("timestamp").dt.epoch("d").cast(pl.Int64).alias("_day"),
@@ -86,6 +93,7 @@ def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: 
         fallback_direction=array("fallback_direction"),
         turnover_usd=array("bar_turnover_usd"),
         states={name: states[name].fill_null(value=False).to_numpy() for name in states.columns if name != "timestamp"},
+        tainted=frame["is_tainted"].to_numpy() if "is_tainted" in frame.columns else np.zeros(len(frame), dtype=bool),
         planted_drift=array(PLANTED_DRIFT) if PLANTED_DRIFT in frame.columns else None,
     )
 
@@ -123,14 +131,15 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
     ----------
     market : SymbolMarket
     event_type : str
-    occurrences : ``timestamp`` and ``direction`` of this symbol's events of this type, in time order.
+    occurrences : ``timestamp`` and ``direction`` of this symbol's events of this type, in time order; ``tainted`` where
+        that is known.
     spec : Spec
 
     Notes
     -----
     An event without a direction takes the fallback direction at its bar; where that is zero too there is no trade.
     Events outside both folds, and trades whose exit lies beyond their fold's data (for the discovery fold: the embargo),
-    are left out.
+    are left out. A trade is tainted where its event is, or where a bar from the event to the exit is.
     """
     at = np.searchsorted(market.timestamp.to_numpy(), occurrences["timestamp"].to_numpy())
     stated = occurrences["direction"].to_numpy().astype(np.float64)
@@ -142,13 +151,15 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
         & np.isfinite(market.turnover_usd[at])
         & (market.turnover_usd[at] > 0)
     )
-    at, direction = at[usable].astype(np.int64), direction[usable]
+    tainted = occurrences["tainted"].to_numpy() if "tainted" in occurrences.columns else np.zeros(len(at), dtype=bool)
+    at, direction, tainted = at[usable].astype(np.int64), direction[usable], tainted[usable]
     state_ids = list(spec.state_ids(event_type))
     members = np.column_stack(
         [np.ones(len(at), dtype=bool) if name == ALL_STATES else market.states[name][at] for name in state_ids]
     )
     frames = [
-        _score_trial(market, trial, at, direction, members, state_ids, spec) for trial in event_trials(spec, event_type)
+        _score_trial(market, trial, at, direction, tainted, members, state_ids, spec)
+        for trial in event_trials(spec, event_type)
     ]
     return pl.concat(frames or [pl.DataFrame(schema=SCORE_SCHEMA)]).sort("policy", "horizon", "state_id", "day")
 
@@ -158,6 +169,7 @@ def _score_trial(
     trial: Trial,
     at: Integers,
     direction: Floats,
+    tainted: Booleans,
     members: Booleans,
     state_ids: list[str],
     spec: Spec,
@@ -196,7 +208,8 @@ def _score_trial(
         None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, direction[event]),
     )
     days, counts, sums = sum_by_day(trades, members[event])
-    return score_frame(trial.policy.policy_id, trial.horizon, state_ids, days, counts, sums)
+    suspect = tainted_by_day(trades.day, tainted[event] | any_tainted(market.tainted, bar, exit_), members[event])
+    return score_frame(trial.policy.policy_id, trial.horizon, state_ids, days, counts, sums, suspect)
 
 
 def _exits_inside(market: SymbolMarket, exits: Integers, event_bars: Integers) -> Booleans:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.expressions.together import together
+from backtest.states.evaluate import evaluate_states
+
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledEvent
+    from backtest.spec.loader import CompiledEvent, CompiledState
     from backtest.spec.models import Column
 
 EVENT_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -19,10 +24,23 @@ EVENT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "symbol": pl.String(),
     "timestamp": pl.Datetime("ms", "UTC"),
     "direction": pl.Int8(),
+    "strength": pl.Float64(),
 }
+"""The columns every event has; `event_schema` adds one a state dimension."""
+_NO_STATES: Final[Mapping[str, CompiledState]] = MappingProxyType({})
 
 
-def detect_events(frame: pl.DataFrame, events: Sequence[CompiledEvent], symbol: str) -> pl.DataFrame:
+def event_schema(states: Iterable[str]) -> dict[str, pl.DataType]:
+    """Columns of an event table: `EVENT_SCHEMA` and a text column a state dimension, such as ``vol_regime``."""
+    return {**EVENT_SCHEMA, **dict.fromkeys(states, pl.String())}
+
+
+def detect_events(
+    frame: pl.DataFrame,
+    events: Sequence[CompiledEvent],
+    symbol: str,
+    states: Mapping[str, CompiledState] = _NO_STATES,
+) -> pl.DataFrame:
     """Every occurrence, ordered by event type and time.
 
     Parameters
@@ -30,49 +48,83 @@ def detect_events(frame: pl.DataFrame, events: Sequence[CompiledEvent], symbol: 
     frame : bar columns and features of one symbol, the full grid, oldest first.
     events : the types to look for.
     symbol : str
+    states : the state dimensions to note at each event.
 
     Returns
     -------
-    `EVENT_SCHEMA`: ``timestamp`` is the open time of the bar at whose close the event is known; ``direction`` is −1, 0
-    or +1. After an occurrence the same type is silent for its cooldown. Row t uses rows ≤ t only.
+    `event_schema`: ``timestamp`` is the open time of the bar at whose close the event is known; ``direction`` is −1, 0
+    or +1; ``strength`` says how far the event lies beyond its threshold, null where that is not defined; a state
+    dimension holds the value in force at the event's bar, null where none is known. After an occurrence the same type is
+    silent for its cooldown. Row t uses rows ≤ t only.
     """
     evaluated = frame.lazy().select("timestamp", *_columns(events)).collect()
+    conditions = _conditions(frame, states)
     found = []
     for event in events:
         name = event.model.event_type
-        hits = np.flatnonzero(evaluated[f"{name}.when"].fill_null(value=False).to_numpy())
+        values = evaluated[name].struct
+        hits = np.flatnonzero(values.field("when").fill_null(value=False).to_numpy())
         kept = outside_cooldown(hits, event.model.cooldown_bars)
+        direction = values.field("direction").sign().fill_null(0).cast(pl.Int8)
+        strength = values.field("strength") if event.strength is not None else _unknown(len(frame))
         found.append(
-            evaluated[kept]
-            .select("timestamp", pl.col(f"{name}.direction").fill_null(0).cast(pl.Int8).alias("direction"))
-            .with_columns(pl.lit(name).alias("event_type"), pl.lit(symbol).alias("symbol"))
+            pl.DataFrame(
+                {
+                    "timestamp": evaluated["timestamp"][kept],
+                    "direction": direction[kept],
+                    "strength": strength[kept],
+                }
+            ).with_columns(
+                pl.lit(name).alias("event_type"), pl.lit(symbol).alias("symbol"), *(held[kept] for held in conditions)
+            )
         )
     if not found:
-        return pl.DataFrame(schema=EVENT_SCHEMA)
+        return pl.DataFrame(schema=event_schema(states))
     stamp = pl.col("timestamp").dt.strftime("%Y%m%dT%H%M")
     return (
         pl.concat(found)
         .with_columns(pl.concat_str("event_type", "symbol", stamp, separator=".").alias("event_id"))
-        .select(pl.col(name).cast(dtype) for name, dtype in EVENT_SCHEMA.items())
+        .select(pl.col(name).cast(dtype) for name, dtype in event_schema(states).items())
     )
 
 
 def _columns(events: Sequence[CompiledEvent]) -> list[pl.Expr]:
+    """A struct an event: ``when`` (null in its warm-up), ``direction`` and ``strength``."""
     row = pl.int_range(pl.len())
     columns = []
     for event in events:
-        known = row >= event.lookback_bars
-        columns.append(pl.when(known).then(event.when.polars()).alias(f"{event.model.event_type}.when"))
-        columns.append(event.direction.polars().sign().alias(f"{event.model.event_type}.direction"))
+        parts = {"when": event.when, "direction": event.direction}
+        if event.strength is not None:
+            parts["strength"] = event.strength
+        values = together(parts)
+        columns.append(pl.when(row >= event.lookback_bars).then(values).alias(event.model.event_type))
     return columns
+
+
+def _unknown(n: int) -> pl.Series:
+    return pl.repeat(None, n, dtype=pl.Float64, eager=True)
+
+
+def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState]) -> list[pl.Series]:
+    """One text column a state dimension: the value that holds at the bar, null where none does."""
+    held = evaluate_states(frame, states.values())
+    dimensions = held.select(
+        pl.coalesce(
+            pl.lit(None, dtype=pl.String),
+            *(pl.when(pl.col(state.model.state_id(value))).then(pl.lit(value)) for value in state.model.values),
+        ).alias(name)
+        for name, state in states.items()
+    )
+    return dimensions.get_columns()
 
 
 def outside_cooldown(hits: NDArray[np.int64], cooldown_bars: int) -> NDArray[np.int64]:
     """The hits kept when each kept one silences those at most `cooldown_bars` after it; ascending positions."""
     if cooldown_bars == 0 or len(hits) == 0:
         return hits
+    rows = hits.tolist()
     kept = [0]
-    while (following := int(np.searchsorted(hits, hits[kept[-1]] + cooldown_bars, side="right"))) < len(hits):
+    while (following := bisect.bisect_right(rows, rows[kept[-1]] + cooldown_bars, kept[-1])) < len(rows):
         kept.append(following)
     return hits[kept]
 
@@ -81,16 +133,18 @@ def missing_datasets(frame: pl.DataFrame, event: CompiledEvent, columns: Mapping
     """Data sets an event needs and the frame has nothing of; empty where the event can be detected.
 
     An event is missing something where one of the columns or features it names holds no value at all; what it misses are
-    the data sets of the empty bar columns it rests on, or a longer history where there are none.
+    the data sets of the empty bar columns it rests on. Where there are none, the features themselves are named: their
+    history is too short, or they are not defined for this symbol.
     """
 
     def is_empty(name: str) -> bool:
         return name in frame.columns and frame[name].null_count() == len(frame)
 
-    if not any(is_empty(name) for name in event.inputs):
+    empty = sorted(name for name in event.when.inputs | event.direction.inputs if is_empty(name))
+    if not empty:
         return []
     datasets = {columns[name].dataset for name in event.columns if is_empty(name)}
-    return sorted(datasets) or ["a longer history"]
+    return sorted(datasets) or [f"values of {name}" for name in empty]
 
 
 def event_flags(events: pl.DataFrame, bars: Mapping[str, pl.Series]) -> pl.DataFrame:

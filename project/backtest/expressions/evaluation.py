@@ -8,12 +8,13 @@ from typing import Final
 import polars as pl
 
 from backtest.errors import DataError
+from backtest.expressions.implementations import IMPLEMENTATIONS
 from backtest.expressions.program import Call, Column, Constant, Program
 from backtest.expressions.registry import Kind
-from backtest.expressions.series import FUNCTION_SERIES, OPERATOR_SERIES, Operand, finite
+from backtest.expressions.series import OPERATOR_SERIES, Operand, finite
 
 RESULT_NAME: Final = "value"
-_DTYPES: Final[Mapping[Kind, type[pl.DataType]]] = {"number": pl.Float64, "boolean": pl.Boolean}
+DTYPES: Final[Mapping[Kind, type[pl.DataType]]] = {"number": pl.Float64, "boolean": pl.Boolean}
 
 
 def as_polars(program: Program, kind: Kind) -> pl.Expr:
@@ -25,7 +26,7 @@ def as_polars(program: Program, kind: Kind) -> pl.Expr:
 
     # Without inputs the number of rows still has to come from somewhere.
     columns = [pl.col(name) for name in names] or [pl.int_range(pl.len())]
-    return pl.map_batches(columns, compute, return_dtype=_DTYPES[kind]).alias(RESULT_NAME)
+    return pl.map_batches(columns, compute, return_dtype=DTYPES[kind]).alias(RESULT_NAME)
 
 
 def evaluate(program: Program, frame: pl.DataFrame, kind: Kind, lookback_bars: int) -> pl.Series:
@@ -38,7 +39,7 @@ def evaluate(program: Program, frame: pl.DataFrame, kind: Kind, lookback_bars: i
         )
     value = _run(program, {name: frame[name] for name in program.inputs}, frame.height)
     n_blank = min(lookback_bars, frame.height)
-    warm_up = pl.repeat(None, n_blank, dtype=_DTYPES[kind], eager=True)
+    warm_up = pl.repeat(None, n_blank, dtype=DTYPES[kind], eager=True)
     return pl.concat([warm_up, value.slice(n_blank)], rechunk=True).alias(RESULT_NAME)
 
 
@@ -54,33 +55,33 @@ def _run(program: Program, columns: Mapping[str, pl.Series], height: int) -> pl.
     for position, step in enumerate(program.steps):
         match step:
             case Column():
-                values[position] = _column(step, columns[step.name])
+                values[position] = column_values(step, columns[step.name])
             case Constant():
                 values[position] = step.value
             case Call():
-                values[position] = _called(step, [values[operand] for operand in step.operands], height)
+                values[position] = called(step, [values[operand] for operand in step.operands], height)
                 for operand in step.operands:
                     if last_use[operand] == position:
                         values.pop(operand, None)
-    return _broadcast(values[len(program.steps) - 1], height).alias(RESULT_NAME)
+    return broadcast(values[len(program.steps) - 1], height).alias(RESULT_NAME)
 
 
-def _called(step: Call, operands: list[Operand], height: int) -> pl.Series:
+def called(step: Call, operands: list[Operand], height: int) -> pl.Series:
     if step.name in OPERATOR_SERIES:
         if not any(isinstance(operand, pl.Series) for operand in operands):
-            operands[0] = _broadcast(operands[0], height)
+            operands[0] = broadcast(operands[0], height)
         return OPERATOR_SERIES[step.name](*operands)
-    return FUNCTION_SERIES[step.name](*(_broadcast(operand, height) for operand in operands), *step.literals)
+    return IMPLEMENTATIONS[step.name](*(broadcast(operand, height) for operand in operands), *step.literals)
 
 
-def _broadcast(value: Operand, height: int) -> pl.Series:
+def broadcast(value: Operand, height: int) -> pl.Series:
     if isinstance(value, pl.Series):
         return value
     dtype = pl.Boolean if isinstance(value, bool) else pl.Float64
     return pl.repeat(value, height, dtype=dtype, eager=True)
 
 
-def _column(column: Column, values: pl.Series) -> pl.Series:
+def column_values(column: Column, values: pl.Series) -> pl.Series:
     """An input in the language's types; DataError where it has none of them."""
     dtype = values.dtype
     if column.is_clock:

@@ -1,6 +1,6 @@
 """Every function of the language, declared as data: arguments, result, how far back it reaches, meaning.
 
-What a function computes stands in `series.py` under the same name; the reference page is generated from here.
+What a function computes stands under the same name in `implementations.py`; the reference page is generated from here.
 """
 
 from __future__ import annotations
@@ -336,6 +336,67 @@ def _clock() -> list[Function]:
     return [Function(name, (), "number", _NOW, meaning, reads_clock=True) for name, meaning in meanings.items()]
 
 
+def _distributions() -> list[Function]:
+    return [
+        Function(
+            "normal_probability", (_X,), "number", _NOW, "Probability (0 to 1) that a standard normal variable is <= x."
+        ),
+        Function(
+            "normal_quantile",
+            (Argument("p", "number"),),
+            "number",
+            _NOW,
+            "The value that a standard normal variable does not exceed with probability p; null unless 0 < p < 1.",
+        ),
+    ]
+
+
+def _visits_and_runs() -> list[Function]:
+    depth = Argument("depth", "number")
+    meaning = (
+        "over the `window` bars before this one: a visit is a bar inside that depth (in the unit of x, as of this bar) "
+        "whose bar before is not."
+    )
+    return [
+        Function(
+            "visits_to_max",
+            (_X, depth, _count("window")),
+            "number",
+            _BEFORE,
+            f"Separate visits of x to within `depth` of its largest value, {meaning}",
+        ),
+        Function(
+            "visits_to_min",
+            (_X, depth, _count("window")),
+            "number",
+            _BEFORE,
+            f"Separate visits of x to within `depth` of its smallest value, {meaning}",
+        ),
+        Function(
+            "known_run",
+            (_CONDITION, _count("limit")),
+            "number",
+            Reach("limit", plus=-1),
+            "Length of the current run of true among the known values of the last limit bars; bars at which the "
+            "condition is null are passed over (for series known only at some bars). 0 where false, null where null.",
+        ),
+    ]
+
+
+def _estimators() -> list[Function]:
+    prices = tuple(Argument(name, "number") for name in ("open", "high", "low", "close"))
+    return [
+        Function(
+            "edge_spread",
+            (*prices, _count("window", 3)),
+            "number",
+            _BEFORE,
+            "Bid-ask spread as a fraction of the price, estimated from the last `window` bars by EDGE (Ardia, Guidotti "
+            "and Kroencke 2024, Journal of Financial Economics 161).",
+        )
+    ]
+
+
 def _by_name(*groups: list[Function]) -> Mapping[str, Function]:
     declared = [function for group in groups for function in group]
     names = [function.name for function in declared]
@@ -345,7 +406,15 @@ def _by_name(*groups: list[Function]) -> Mapping[str, Function]:
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = _by_name(
-    _elementwise(), _shifts(), _rolling_and_trailing(), _relations(), _conditions(), _clock()
+    _elementwise(),
+    _shifts(),
+    _rolling_and_trailing(),
+    _relations(),
+    _conditions(),
+    _clock(),
+    _distributions(),
+    _visits_and_runs(),
+    _estimators(),
 )
 
 OPERATORS: Final[Mapping[str, str]] = MappingProxyType(

@@ -25,7 +25,8 @@ MARKET_SCHEMA: Final[dict[str, pl.DataType]] = {
     "btc_return": pl.Float64(),
     "return_dispersion": pl.Float64(),
 }
-MARKET_COLUMNS: Final = tuple(name for name in MARKET_SCHEMA if name != "timestamp")
+DERIVED_COLUMNS: Final = frozenset(MARKET_SCHEMA) - {"timestamp"} | {"relative_return"}
+"""Columns that `with_market` adds."""
 
 RETURN: Final = compile_expression("close / lag(close, 1) - 1", ["close"])
 WEIGHT: Final = compile_expression(
@@ -105,6 +106,6 @@ class _Sums:
 
 
 def with_market(bars: pl.DataFrame, market: pl.DataFrame) -> pl.DataFrame:
-    """A symbol's bars with `MARKET_COLUMNS` beside them and ``relative_return``, its own return less the market's."""
+    """A symbol's bars with `DERIVED_COLUMNS` beside them; ``relative_return`` is its own return less the market's."""
     joined = bars.join(market.select(*MARKET_SCHEMA), on="timestamp", how="left", maintain_order="left")
     return joined.with_columns((RETURN.polars() - pl.col("market_return")).alias("relative_return"))

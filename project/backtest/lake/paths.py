@@ -120,6 +120,10 @@ class DataRoot:
     def cleaned_quality(self, market: Market, symbol: str) -> Path:
         return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality.parquet"
 
+    def cross_check(self, symbol: str) -> Path:
+        """Spans in which the symbol's sources disagree."""
+        return self.lake / "cleaned" / "perp" / checked_symbol(symbol) / "cross_check.parquet"
+
     def features(self, symbol: str) -> Path:
         return self.lake / "features" / "perp" / checked_symbol(symbol) / "5m" / "features_v1"
 

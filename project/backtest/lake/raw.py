@@ -24,7 +24,10 @@ from backtest.lake.paths import DataRoot, Market
 from backtest.lake.schemas import RAW_SCHEMAS
 
 PRIORITY: Final = ("import-", "rest-", "daily-", "monthly")
-_STEP: Final = {"ohlcv_5m": dt.timedelta(minutes=5), "ohlcv_1m": dt.timedelta(minutes=1)}
+_STEP: Final = {
+    **{name: dt.timedelta(minutes=5) for name in RAW_SCHEMAS if name not in ("funding", "ohlcv_1m")},
+    "ohlcv_1m": dt.timedelta(minutes=1),
+}
 # No venue leaves more time than this between two funding payments.
 _LONGEST_FUNDING_STEP: Final = dt.timedelta(hours=8)
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -74,7 +77,7 @@ def have_days(
     """Whether the days [first, last] of one calendar month are there in full.
 
     They are where the archive's monthly file is, else where each day has its daily file or every row of its grid
-    (funding: a payment at least every eight hours), from whatever source.
+    (funding: a payment at least every eight hours), from whatever source. A day's file lies in the folder of its rows.
     """
     folder = month_folder(root.raw(venue, market, symbol, dataset), first.year, first.month)
     files = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))

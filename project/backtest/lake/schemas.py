@@ -36,7 +36,7 @@ _PRICES: Final[dict[str, pl.DataType]] = {
 RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
     "ohlcv_5m": _BARS,
     "ohlcv_1m": _BARS,
-    # Mark price, index price (quote currency) and premium index (fraction of the index) of a perpetual.
+    # Mark price, index price (both in quote currency) and premium index (a fraction, which may be negative).
     "mark_5m": _PRICES,
     "index_5m": _PRICES,
     "premium_5m": _PRICES,
@@ -46,7 +46,7 @@ RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
         "funding_rate": pl.Float64(),
         "funding_interval_hours": pl.Float64(),
     },
-    # Open interest in base currency and in USD at the stamp; ratios are long over short.
+    # Open interest in base currency and in USD at the stamp; ratios are long over short, taker volume buys over sells.
     "metrics": {
         "timestamp": UTC_MILLISECONDS,
         "open_interest": pl.Float64(),
@@ -56,7 +56,8 @@ RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
         "global_account_ratio": pl.Float64(),
         "taker_volume_ratio": pl.Float64(),
     },
-    # Notional in USD of positions liquidated within the bar: longs (forced sales) and shorts (forced purchases).
+    # Notional in USD of positions liquidated within the bar: longs (forced sales) and shorts (forced purchases). Every
+    # bar of a day that was published is there, with zeros where nothing was liquidated.
     "liquidations": {
         "timestamp": UTC_MILLISECONDS,
         "long_liquidation_usd": pl.Float64(),
@@ -73,7 +74,8 @@ RAW_SCHEMAS: Final[dict[str, dict[str, pl.DataType]]] = {
         "book_imbalance": pl.Float64(),
         "book_coverage": pl.Float64(),
     },
-    # Notional in USD within 1 % and 5 % of mid, the mean over the bar's snapshots; share of the expected snapshots.
+    # Depth of the book within 1 % and 5 % of mid: mean over the bar's snapshots in USD; share of its half-minutes that
+    # have a snapshot.
     "book_depth": {
         "timestamp": UTC_MILLISECONDS,
         "bid_depth_1pct_usd": pl.Float64(),

@@ -217,13 +217,14 @@ def _audit_sources(root: DataRoot, spec_root: Path, cut: Cut, end: dt.datetime) 
 
 def _raw_frames(plan: Plan, market: Market, start: dt.datetime, end: dt.datetime) -> dict[str, pl.DataFrame] | None:
     """Raw rows by data set; None where there are no bars among them (cleaned bars without raw data are taken as given)."""
+    from backtest.cleaning.perpetual import DATASET_COLUMNS
     from backtest.lake.raw import read_raw
 
     symbol = plan.symbols[0]
     venue = venue_of(plan, market, symbol)
     if venue is None:
         return None
-    datasets = (*BAR_DATASETS, "funding") if market == "perp" else BAR_DATASETS
+    datasets = (*BAR_DATASETS, *DATASET_COLUMNS) if market == "perp" else BAR_DATASETS
     frames = {dataset: read_raw(plan.root, venue, market, symbol, dataset, start, end) for dataset in datasets}
     return frames if any(len(frames[dataset]) for dataset in BAR_DATASETS) else None
 
@@ -235,11 +236,12 @@ def _cleaned(known: Frames, market: Market) -> pl.DataFrame:
 
     from backtest.audit.look_ahead import PART
     from backtest.cleaning.bars import clean_bars
-    from backtest.cleaning.funding import clean_funding, join_funding
+    from backtest.cleaning.perpetual import join_datasets
+    from backtest.cleaning.taint import with_bar_taint, with_taint
 
-    bars = clean_bars(*(known[dataset] for dataset in BAR_DATASETS)).bars
-    if "funding" in known:
-        bars = join_funding(bars, clean_funding(known["funding"]))
+    bars = with_bar_taint(clean_bars(*(known[dataset] for dataset in BAR_DATASETS)).bars, (), market, "")
+    if market == "perp":
+        bars = with_taint(join_datasets(bars, known), (), "")
     columns = bars.select(cs.numeric() | cs.boolean()).columns
     return bars.select("timestamp", *(pl.col(name).alias(f"cleaning {market}{PART}{name}") for name in columns))
 
@@ -251,6 +253,7 @@ def audit_warm_up(root: DataRoot, spec_root: Path, symbols: Sequence[str] = ()) 
     DataError where a symbol has no cleaned bars.
     """
     from backtest.audit.warm_up import measured_warm_up, worst_of
+    from backtest.features.bar_columns import with_all_columns
     from backtest.spec.loader import load_spec
 
     spec = load_spec(spec_root)
@@ -259,7 +262,7 @@ def audit_warm_up(root: DataRoot, spec_root: Path, symbols: Sequence[str] = ()) 
         _, end = cleaned_extent(root, symbol) or (None, None)
         assert end is not None
         start = end - (spec.feature_lookback_bars + max(LATER_STARTS) + WARM_UP_STRETCH_BARS) * BAR
-        bars = perpetual_bars(root, symbol, start, end)
+        bars = with_all_columns(perpetual_bars(root, symbol, start, end), spec.columns, spec.calendars.values())
         measured.append(measured_warm_up(bars, list(spec.features.values()), LATER_STARTS))
     return worst_of(measured)
 

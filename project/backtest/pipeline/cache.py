@@ -99,12 +99,15 @@ class FileHashes:
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[_Signature, str]] = {}
+        self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hash")
 
     def of(self, paths: Iterable[Path]) -> dict[Path, str | None]:
         """Hash of each file, None for one that does not exist; DataError for one that cannot be read."""
         unique = list(dict.fromkeys(paths))
-        with ThreadPoolExecutor(max_workers=min(4, len(unique)) or 1) as readers:
-            return dict(zip(unique, readers.map(self._hash, unique), strict=True))
+        unread = [path for path in unique if not self._is_known(path)]
+        if len(unread) > 1:
+            list(self._readers.map(self._hash, unread))
+        return {path: self._hash(path) for path in unique}
 
     def remember(self, hashes: Mapping[Path, str]) -> None:
         """Take hashes of files just written, so that they are not read again as inputs."""
@@ -122,6 +125,10 @@ class FileHashes:
         if signature is None or digest is None:
             return (signature is None) != (digest is None)
         return self._known.get(path) != (signature, digest)
+
+    def _is_known(self, path: Path) -> bool:
+        known = self._known.get(path)
+        return known is not None and known[0] == _signature(path)
 
     def _hash(self, path: Path) -> str | None:
         signature = _signature(path)

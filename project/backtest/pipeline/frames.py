@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from backtest.errors import DataError
 from backtest.lake.files import parquet_metadata
 from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, Market
+from backtest.pipeline.quarters import quarter_bounds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,6 +23,8 @@ BAR: Final = dt.timedelta(minutes=5)
 BAR_DATASETS: Final = ("ohlcv_5m", "ohlcv_1m")
 FEATURES_HASH: Final = "backtest.features"
 """Key in the footer of a feature file: hash of the definitions it was built from."""
+MARKET_HASH: Final = "backtest.market"
+"""Key in the footer of a feature file: hash of the returns across symbols of its quarter, as they were when it was built."""
 
 
 def symbols_in_lake(root: DataRoot) -> list[str]:
@@ -77,11 +80,10 @@ def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetim
 
 
 def _extent(files: list[Path]) -> tuple[dt.datetime, dt.datetime]:
-    import polars as pl
+    from backtest.lake.files import read_parquet
 
-    first = pl.scan_parquet(files[0]).select(pl.col("timestamp").min()).collect().item()
-    last = pl.scan_parquet(files[-1]).select(pl.col("timestamp").max()).collect().item()
-    return first, last + BAR
+    first, last = (read_parquet(path, columns=["timestamp"])["timestamp"] for path in (files[0], files[-1]))
+    return cast("dt.datetime", first.min()), cast("dt.datetime", last.max()) + BAR
 
 
 def clipped(
@@ -94,25 +96,29 @@ def clipped(
 
 
 def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
-    """Cleaned perpetual bars of [start, end) with the spot close (null where there is none) and the market beside them."""
+    """Cleaned perpetual bars of [start, end) with the spot bars (null where there are none) and the market beside them.
+
+    Raises DataError where the bars were cleaned before a data set was added.
+    """
     import polars as pl
 
+    from backtest.cleaning.taint import beside_spot
     from backtest.features.cross_section import with_market
 
     bars = read_months(root.cleaned_bars("perp", symbol), start, end)
-    spot = read_months(
-        root.cleaned_bars("spot", symbol),
-        start,
-        end,
-        schema={"timestamp": pl.Datetime("ms", "UTC"), "close": pl.Float64()},
-    )
-    with_spot = bars.join(
-        spot.select("timestamp", pl.col("close").alias("spot_close")),
-        on="timestamp",
-        how="left",
-        maintain_order="left",
-    )
-    return with_market(with_spot, market_of(root, bars["timestamp"], start, end))
+    if "taint" not in bars.columns and not bars.is_empty():
+        raise DataError(
+            f"{root.cleaned_bars('perp', symbol)} was cleaned by an earlier version. Clean it again: "
+            "make discover-edges-from-raw (it fetches nothing)."
+        )
+    schema = {
+        "timestamp": pl.Datetime("ms", "UTC"),
+        "close": pl.Float64(),
+        "volume": pl.Float64(),
+        "is_tainted": pl.Boolean(),
+    }
+    spot = read_months(root.cleaned_bars("spot", symbol), start, end, schema=schema)
+    return with_market(beside_spot(bars, spot), market_of(root, bars["timestamp"], start, end))
 
 
 def market_of(root: DataRoot, stamps: pl.Series, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
@@ -140,8 +146,11 @@ def perpetual_frame(
     """
     import polars as pl
 
+    from backtest.features.bar_columns import with_all_columns
+
     dataset = plan.root.features(symbol)
     expected = features_hash(spec)
+    _check_market(plan.root, spec, symbol, month_files(dataset, start, end))
     for path in month_files(dataset, start, end):
         if parquet_metadata(path).get(FEATURES_HASH) != expected:
             raise DataError(
@@ -155,12 +164,39 @@ def perpetual_frame(
             f"features of {symbol} cover {len(features):,} of the {len(bars):,} cleaned bars from {start} to {end}. "
             "Build them again: make discover-edges-from-raw (or backtest features)."
         )
+    bars = with_all_columns(bars, spec.columns, spec.calendars.values())
     return pl.concat([bars, features.drop("timestamp")], how="horizontal")
+
+
+def market_hash(root: DataRoot, quarter: str) -> str:
+    """Hash of the returns across symbols in the lake for a quarter such as ``2024Q1``."""
+    from backtest.lake.files import content_hash
+
+    return ",".join(content_hash(path) for path in month_files(root.market_features(), *quarter_bounds(quarter)))
+
+
+def _check_market(root: DataRoot, spec: Spec, symbol: str, files: Collection[Path]) -> None:
+    """DataError where features that read the returns across symbols were built before those changed."""
+    from backtest.features.cross_section import DERIVED_COLUMNS
+
+    if not any(DERIVED_COLUMNS & feature.columns for feature in spec.features.values()):
+        return
+    now: dict[str, str] = {}
+    for path in files:
+        year, month = (int(folder.name.rpartition("=")[2]) for folder in (path.parents[1], path.parents[0]))
+        quarter = f"{year}Q{(month + 2) // 3}"
+        if quarter not in now:
+            now[quarter] = market_hash(root, quarter)
+        if parquet_metadata(path).get(MARKET_HASH) != now[quarter]:
+            raise DataError(
+                f"{path} was built before the returns across symbols of {quarter} changed (other symbols, or more of them, are "
+                f"in the lake now). Build it again: make discover-edges-from-raw SYMBOLS={symbol}"
+            )
 
 
 def features_hash(spec: Spec) -> str:
     """Hash of all that decides a feature's values besides the bars."""
-    return spec.part_hash("columns", "features")
+    return spec.part_hash("columns", "calendars", "features")
 
 
 def inputs_of(spec: Spec) -> set[str]:

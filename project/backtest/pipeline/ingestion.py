@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
@@ -21,10 +21,22 @@ from backtest.sources import binance, files
 from backtest.sources.binance_archive import DATASETS
 from backtest.sources.rows import Defect
 
+if TYPE_CHECKING:
+    from backtest.spec.loader import Spec
+
 VENUE: Final = "binance"
 Series = tuple[Market, str]
 
-DEFAULT_SERIES: Final[tuple[Series, ...]] = (("perp", "ohlcv_5m"), ("spot", "ohlcv_5m"), ("perp", "funding"))
+REQUIRED_SERIES: Final[tuple[Series, ...]] = (("perp", "ohlcv_5m"), ("spot", "ohlcv_5m"), ("perp", "funding"))
+"""Fetched by default; days of them that could not be had are an error."""
+OPTIONAL_SERIES: Final[tuple[Series, ...]] = (
+    ("perp", "mark_5m"),
+    ("perp", "index_5m"),
+    ("perp", "premium_5m"),
+    ("perp", "metrics"),
+)
+"""Fetched by default; days of them that could not be had are said, and are an error only where they were named."""
+DEFAULT_SERIES: Final = (*REQUIRED_SERIES, *OPTIONAL_SERIES)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _KEY: Final = ["market", "symbol", "dataset"]
 
@@ -52,11 +64,13 @@ class Ingested:
     """What an ingestion brought.
 
     ``quality`` is `backtest.cleaning.quality.QUALITY_SCHEMA` with market, symbol, dataset before and defects (faults
-    reported by the venue's files) after; ``missing`` has one line for each span of days that could not be had.
+    reported by the venue's files) after; ``missing`` has one line for each span of days that could not be had,
+    ``missing_optional`` the same of data sets fetched by default that a symbol may lack.
     """
 
     quality: pl.DataFrame
     missing: list[str] = field(default_factory=list)
+    missing_optional: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
     files_fetched: int = 0
@@ -72,6 +86,7 @@ class Ingested:
             "bytes_fetched": self.bytes_fetched,
             "rows_written": self.rows_written,
             "missing": self.missing,
+            "missing_optional": self.missing_optional,
             "notes": self.notes,
             "defects": [str(defect) for defect in self.defects],
         }
@@ -100,7 +115,7 @@ def parsed_days(start: str, end: str, today: dt.date) -> tuple[dt.date, dt.date]
 
 
 def chosen_series(markets: Sequence[str], datasets: Sequence[str]) -> list[Series]:
-    """Markets and data sets asked for; without any choice perpetual bars, spot bars and funding.
+    """Markets and data sets asked for; without any choice those of `DEFAULT_SERIES`.
 
     Raises MisuseError for an unknown name, and where nothing is left.
     """
@@ -120,8 +135,41 @@ def chosen_series(markets: Sequence[str], datasets: Sequence[str]) -> list[Serie
         if not markets or market in markets:
             chosen += [(market, name) for name in dict.fromkeys(datasets) if name in DATASETS[market]]
     if not chosen:
-        raise MisuseError(f"{' and '.join(markets)} has no {' or '.join(datasets)}; funding exists for perp only.")
+        raise MisuseError(
+            f"{' and '.join(markets)} has no {' or '.join(datasets)}; spot has {' and '.join(DATASETS['spot'])} only."
+        )
     return chosen
+
+
+def optional_series(datasets: Sequence[str]) -> frozenset[Series]:
+    """Series whose absence is no error: the optional ones, unless data sets were named."""
+    return frozenset() if datasets else frozenset(OPTIONAL_SERIES)
+
+
+def parsed_datasets(text: str | None) -> list[str]:
+    """Data sets of a comma-separated list, each once; empty where none is named."""
+    return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+
+
+def events_that_need(spec: Spec, missing_series: Collection[Series]) -> dict[Series, list[str]]:
+    """Event types that rest on each of the data sets, sorted; data sets no event rests on are left out."""
+    found: dict[Series, list[str]] = {}
+    for market, dataset in sorted(missing_series):
+        label = dataset if market == "perp" else f"{market} {dataset}"
+        columns = {name for name, column in spec.columns.items() if column.dataset == label}
+        events = sorted(name for name, event in spec.events.items() if event.columns & columns)
+        if events:
+            found[market, dataset] = events
+    return found
+
+
+def optional_text(missing: Sequence[str], needing: Mapping[Series, Sequence[str]]) -> list[str]:
+    """What a run goes on without, and which events that leaves unavailable on those days."""
+    lines = [f"goes on without {line}" for line in missing]
+    for (market, dataset), events in needing.items():
+        if any(f" {market} {dataset}:" in line for line in missing):
+            lines.append(f"without {market} {dataset} these events cannot be detected: {', '.join(events)}")
+    return lines
 
 
 def _markets() -> tuple[Market, Market]:
@@ -160,11 +208,12 @@ def ingest_binance(
     now: dt.datetime,
     progress: Callable[[binance.Progress], None],
     concurrency: int = binance.DEFAULT_CONCURRENCY,
+    optional: frozenset[Series] = frozenset(),
 ) -> Ingested:
     """Fetch what the lake lacks of the days [start, end] and keep each file as soon as it is verified.
 
-    What could not be had is in the result, for the caller to decide on. Raises NetworkError where the archive cannot be
-    reached although something has to be fetched; what was kept by then stays.
+    What could not be had is in the result, that of `optional` series apart, for the caller to decide on. Raises
+    NetworkError where the archive cannot be reached although something has to be fetched; what was kept stays.
     """
     requests = [
         binance.Request(market, checked_symbol(symbol), dataset, start, end)
@@ -198,7 +247,8 @@ def ingest_binance(
     asked = pl.col("month").is_between(pl.lit(f"{start:%Y-%m}"), pl.lit(f"{end:%Y-%m}"))
     return Ingested(
         quality.filter(asked),
-        missing=report.missing,
+        missing=report.missing_of(lambda request: (request.market, request.dataset) not in optional),
+        missing_optional=report.missing_of(lambda request: (request.market, request.dataset) in optional),
         notes=[f"{one.request}: listed from {one.listed_from:%Y-%m} on" for one in report.series if one.listed_from],
         defects=report.defects,
         files_fetched=sum(len(one.files) for one in report.series),

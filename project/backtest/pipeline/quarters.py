@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from backtest.pipeline.frames import BAR
-
 
 def quarters(start: dt.datetime, end: dt.datetime) -> list[tuple[int, int]]:
     """Year and number (1 to 4) of the quarters that [start, end) touches, oldest first."""
-    last = end - BAR
+    last = end - dt.timedelta.resolution
     first_index, last_index = start.year * 4 + (start.month - 1) // 3, last.year * 4 + (last.month - 1) // 3
     return [(index // 4, index % 4 + 1) for index in range(first_index, last_index + 1)]
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from backtest.pipeline.runner import RunReport
     from backtest.pipeline.stage import JsonScalar, Plan
 
-BOOTSTRAP: Final = ("ingest", "clean", "cross_section", "features")
+BOOTSTRAP: Final = ("ingest", "clean", "cross_check", "cross_section", "features")
 DISCOVERY: Final = ("states", "detect", "register", "scores", "candidates", "blueprints")
-FROM_RAW: Final = ("clean", "cross_section", "features", *DISCOVERY)
+FROM_RAW: Final = ("clean", "cross_check", "cross_section", "features", *DISCOVERY)
 BASELINE: Final = (*BOOTSTRAP, *DISCOVERY)
 SCHEDULER_VARIABLE: Final = "BACKTEST_SCHEDULER"
 DEFAULT_SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")

@@ -39,26 +39,31 @@ class Search:
     candidates: pl.DataFrame
 
 
-def cleaned_bars(market: SimulatedMarket, symbol: str) -> pl.DataFrame:
-    """Bars of one symbol's perpetual on the full grid with what is joined to them, and ``planted_drift`` where there is one."""
+def world_bars(market: SimulatedMarket) -> dict[str, pl.DataFrame]:
+    """Each symbol's perpetual on the full grid with every column that features read, and ``planted_drift`` if there is one."""
     import polars as pl
 
-    from backtest.cleaning.bars import clean_bars
-    from backtest.cleaning.funding import clean_funding, join_funding
+    from backtest.features.cross_section import SOURCE_COLUMNS, market_bars, with_market
+
+    bars = {symbol: _symbol_bars(market, symbol) for symbol in market.settings.symbols}
+    start, columns = market.settings.start, list(SOURCE_COLUMNS)
+    across = market_bars(
+        list(bars),
+        lambda symbol: bars[symbol].select(columns).with_columns(pl.col(columns[1:]).cast(pl.Float64)),
+        start,
+        start + market.settings.n_bars * BAR,
+    )
+    return {symbol: with_market(frame, across) for symbol, frame in bars.items()}
+
+
+def _symbol_bars(market: SimulatedMarket, symbol: str) -> pl.DataFrame:
+    from backtest.cleaning.taint import clean_symbol
     from backtest.discovery.truth import PLANTED_DRIFT
 
-    def raw(market_name: str, dataset: str) -> pl.DataFrame:
-        return market.datasets[market_name, symbol, dataset]
-
-    no_minutes = raw("perp", "ohlcv_5m").clear()
-    bars = join_funding(clean_bars(raw("perp", "ohlcv_5m"), no_minutes).bars, clean_funding(raw("perp", "funding")))
-    beside = [
-        clean_bars(raw("spot", "ohlcv_5m"), no_minutes).bars.select("timestamp", pl.col("close").alias("spot_close"))
-    ]
-    if ("perp", symbol, PLANTED_DRIFT) in market.datasets:
-        beside.append(raw("perp", PLANTED_DRIFT))
-    for frame in beside:
-        bars = bars.join(frame, on="timestamp", how="left", maintain_order="left")
+    raw = {(market_name, name): rows for (market_name, of, name), rows in market.datasets.items() if of == symbol}
+    bars = clean_symbol(raw, symbol)
+    if ("perp", PLANTED_DRIFT) in raw:
+        bars = bars.join(raw["perp", PLANTED_DRIFT], on="timestamp", how="left", maintain_order="left")
     return bars
 
 
@@ -66,8 +71,10 @@ def with_features(bars: pl.DataFrame, spec: Spec, names: Collection[str]) -> pl.
     """Bars with the named features beside them; others are built only as parts of these, and not kept."""
     import polars as pl
 
+    from backtest.features.bar_columns import with_all_columns
     from backtest.features.build import build_features, needed_features
 
+    bars = with_all_columns(bars, spec.columns, spec.calendars.values())
     wanted = sorted(set(names) & spec.features.keys())
     features = build_features(bars, needed_features(spec.features, wanted))
     return pl.concat([bars, features.select(wanted)], how="horizontal")
@@ -92,21 +99,21 @@ def planted_drift(
     as it is. Planting shifts prices by a few bps, so a few events move: the truth of a trade is the sum of the planted
     drift over its own bars.
     """
-    drift, counts = {}, {}
-    for symbol in market.settings.symbols:
-        drift[symbol], counts[symbol] = _symbol_drift(market, symbol, spec, edges)
+    n_bars = market.settings.n_bars
+    drift = {symbol: np.zeros(n_bars) for symbol in market.settings.symbols}
+    counts: dict[str, dict[str, int]] = {symbol: {} for symbol in market.settings.symbols}
+    for symbol, bars in (world_bars(market) if edges else {}).items():
+        first_bar = (bars["timestamp"][0] - market.settings.start) // BAR
+        drift[symbol], counts[symbol] = _symbol_drift(bars, symbol, spec, edges, first_bar, n_bars)
     return drift, counts
 
 
 def _symbol_drift(
-    market: SimulatedMarket, symbol: str, spec: Spec, edges: Sequence[PlantedEdge]
+    bars_of_symbol: pl.DataFrame, symbol: str, spec: Spec, edges: Sequence[PlantedEdge], first_bar: int, n_bars: int
 ) -> tuple[Floats, dict[str, int]]:
-    n_bars = market.settings.n_bars
     drift = np.zeros(n_bars)
     counts: dict[str, int] = {}
-    if not edges:
-        return drift, counts
-    first_bar, directions = _occurrences(market, symbol, spec, edges)
+    directions = _occurrences(bars_of_symbol, symbol, spec, edges)
     for edge, direction in zip(edges, directions, strict=True):
         bars = horizon_bars(edge.horizon)
         per_bar = np.log1p(edge.sign * edge.bps * 1e-4) / bars
@@ -118,16 +125,14 @@ def _symbol_drift(
     return drift, counts
 
 
-def _occurrences(
-    market: SimulatedMarket, symbol: str, spec: Spec, edges: Sequence[PlantedEdge]
-) -> tuple[int, list[NDArray[Any]]]:
-    """Bars of the span before the first one there is, and each edge's direction at each bar from that one on (0: none)."""
+def _occurrences(bars: pl.DataFrame, symbol: str, spec: Spec, edges: Sequence[PlantedEdge]) -> list[NDArray[Any]]:
+    """Each edge's direction at each bar; 0 where it does not occur."""
     from backtest.events.detect import detect_events
     from backtest.states.evaluate import evaluate_states
 
     state_ids = {edge.state_id for edge in edges} - {ALL_STATES}
     names = inputs_of(spec, {edge.event_type for edge in edges}, state_ids)
-    frame = with_features(cleaned_bars(market, symbol), spec, names)
+    frame = with_features(bars, spec, names)
     states = evaluate_states(
         frame, [state for state in spec.states.values() if state_ids & state.values.keys()] if state_ids else []
     )
@@ -143,7 +148,7 @@ def _occurrences(
         if edge.state_id != ALL_STATES:
             direction[~states[edge.state_id].fill_null(value=False).to_numpy()] = 0.0
         directions.append(direction)
-    return (stamps[0] - market.settings.start) // BAR, directions
+    return directions
 
 
 def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | None = None) -> Search:
@@ -157,8 +162,7 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
     from backtest.events.quality import judge
 
     chosen = list(spec.events) if event_types is None else list(event_types)
-    symbols = market.settings.symbols
-    prepared = {symbol: _prepared(cleaned_bars(market, symbol), symbol, spec, chosen) for symbol in symbols}
+    prepared = {symbol: _prepared(bars, symbol, spec, chosen) for symbol, bars in world_bars(market).items()}
     start = min(symbol.frame["timestamp"][0] for symbol in prepared.values())
     end = max(symbol.frame["timestamp"][-1] for symbol in prepared.values()) + BAR
     folds = split(
@@ -209,7 +213,14 @@ def _prepared(bars: pl.DataFrame, symbol: str, spec: Spec, event_types: Sequence
     needs = {name: missing_datasets(frame, spec.events[name], spec.columns) for name in event_types}
     events = detect_events(frame, [spec.events[name] for name in event_types if not needs[name]], symbol)
     volatility = frame.select(
-        "timestamp", spec.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
+        "timestamp", "is_gap", spec.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
     )
-    quality = symbol_quality(events, volatility, needs, symbol, spec.gates.gate_e1.clustering_bars)
+    quality = symbol_quality(
+        events,
+        volatility,
+        needs,
+        symbol,
+        clustering_bars=spec.gates.gate_e1.clustering_bars,
+        reach_bars=spec.volatility_reach_bars,
+    )
     return _Prepared(frame, evaluate_states(frame, spec.states.values()), events, quality)

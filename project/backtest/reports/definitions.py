@@ -48,6 +48,7 @@ def _event(spec: Spec, event: CompiledEvent) -> str:
         "mechanism": model.mechanism,
         "when": " ".join(model.when.split()),
         "direction": " ".join(model.direction.split()),
+        "strength": " ".join(event.strength.text.split()) if event.strength is not None else "not defined",
         "parameters": ", ".join(f"{name} = {value:g}" for name, value in model.parameters.items()) or "none",
         "cooldown": bars_and_hours(model.cooldown_bars),
         "inputs": ", ".join(sorted(event.inputs)),

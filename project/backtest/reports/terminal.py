@@ -89,6 +89,21 @@ def candidate_table(rows: pl.DataFrame, title: str, width: int) -> Table:
     return table
 
 
+def cross_check_table(spans: pl.DataFrame, rows: int = 20) -> Table:
+    """Spans in which sources of one price disagree, those with most bars first; the title counts the others."""
+    more = f", the {rows} longest of {len(spans)}" if len(spans) > rows else ""
+    table = _table(f"Sources that disagree{more}")
+    for name in ("symbol", "what", "from (UTC)", "to (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for name in ("bars", "largest bps", "bound"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in spans.sort("bars", "start", descending=[True, False]).head(rows).iter_rows(named=True):
+        largest = f"{row['largest_bps']:.0f}" if row["largest_bps"] is not None else ""
+        when = (f"{row[end]:%Y-%m-%d %H:%M}" for end in ("start", "end"))
+        table.add_row(row["symbol"], row["measure"], *when, f"{row['bars']:,}", largest, row["bound"])
+    return table
+
+
 def quality_table(quality: pl.DataFrame) -> Table:
     """Cleaned bars per symbol and market over all months, and the months with something to say."""
     import polars as pl

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import IO, Final
 
 from backtest.errors import DataError
@@ -28,6 +30,21 @@ def unzipped(data: bytes, max_bytes: int = MAX_UNPACKED_BYTES) -> tuple[str, byt
             with archive.open(member) as stream:
                 return member.filename, _read_at_most(stream, max_bytes)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as fault:
+        raise DataError(f"it is not a whole zip file ({fault})") from None
+    except NotImplementedError as fault:
+        raise DataError(f"it is packed in a way that is not supported ({fault})") from None
+
+
+@contextlib.contextmanager
+def opened_member(file: IO[bytes], max_bytes: int) -> Iterator[IO[bytes]]:
+    """The only member of a zip file as a stream, for tables too large to be held; faults as in `unzipped`.
+
+    The reader has to count what it reads: a member may hold more than it declares.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive, archive.open(_only_member(archive, max_bytes)) as stream:
+            yield stream
+    except (zipfile.BadZipFile, zlib.error, EOFError) as fault:
         raise DataError(f"it is not a whole zip file ({fault})") from None
     except NotImplementedError as fault:
         raise DataError(f"it is packed in a way that is not supported ({fault})") from None

@@ -1,4 +1,4 @@
-"""Bars and funding from Binance: the archive's monthly files, its daily ones where those are absent, REST for the tail.
+"""Market data from Binance: the archive's monthly files, its daily ones where those are absent, REST for the tail.
 
 Nothing here knows the lake: the caller says what is there already and takes each file as soon as it is verified.
 """
@@ -24,11 +24,12 @@ from backtest.sources.binance_archive import (
     days_between,
     fetch_file,
     has_daily_files,
+    has_monthly_files,
     last_day_of,
     monthly_file,
     months_between,
 )
-from backtest.sources.binance_rest import fetch_rest
+from backtest.sources.binance_rest import fetch_rest, rest_reaches_back_days
 from backtest.sources.download import Host, RetryPolicy, Sleep, new_client
 from backtest.sources.rows import Defect
 
@@ -41,6 +42,8 @@ DEFAULT_SPOT_API_URL: Final = "https://api.binance.com"
 DEFAULT_CONCURRENCY: Final = 8
 # Days after which the archive has surely published: daily files follow within days, funding (monthly) within weeks.
 _PUBLISHED_AFTER_DAYS: Final[dict[bool, int]] = {True: 5, False: 40}
+# Quotes are read piece by piece; more files at a time would multiply the memory of one piece.
+_STREAMS_AT_A_TIME: Final = 2
 # Beyond the first or last month that exists, the search by daily files ends after this many months without any.
 _EMPTY_MONTHS_TO_STOP: Final = 2
 
@@ -102,9 +105,14 @@ class FetchReport:
     @property
     def missing(self) -> list[str]:
         """One line for each span of days asked for that could not be had."""
+        return self.missing_of(lambda _request: True)
+
+    def missing_of(self, chosen: Callable[[Request], bool]) -> list[str]:
+        """The same of some of the requests."""
         return [
             f"{series.request}: {first if first == last else f'{first} … {last}'}: {reason}"
             for series in self.series
+            if chosen(series.request)
             for first, last, reason in series.missing
         ]
 
@@ -200,6 +208,7 @@ class _Shared:
         default_factory=lambda: {"perp": asyncio.Lock(), "spot": asyncio.Lock()}
     )
     rest_faults: dict[str, str] = field(default_factory=dict)
+    stream_limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STREAMS_AT_A_TIME))
     files_done: int = 0
     files_planned: int = 0
     bytes_done: int = 0
@@ -249,8 +258,10 @@ class _Series:
         """Months that are there or came as one file."""
         settled = {month for month in months if self._days_there(self._days(month))}
         self._report.months_there = len(settled)
-        wanted = [month for month in months if month not in settled and last_day_of(month) < self._today]
         request = self._request
+        if not has_monthly_files(request.dataset):
+            return settled
+        wanted = [month for month in months if month not in settled and last_day_of(month) < self._today]
         results = await self._fetch_all(
             monthly_file(request.market, request.dataset, request.symbol, month) for month in wanted
         )
@@ -266,6 +277,9 @@ class _Series:
         if not months or not has_daily_files(self._request.dataset):
             return
         broken = {month for month in months if any(day in self._reasons for day in self._days(month))}
+        if not has_monthly_files(self._request.dataset):
+            await _all(self._daily_files_where_any(month) for month in months)
+            return
         known = settled | broken
         first, last = (min(known), max(known)) if known else ((9999, 1), (9999, 1))
         inner = [month for month in months if first <= month <= last]
@@ -280,16 +294,34 @@ class _Series:
             if n_empty == _EMPTY_MONTHS_TO_STOP:
                 return
 
-    async def _daily_files_of(self, month: Month) -> bool:
-        """Fetch the days that are not there; whether any day of the month exists."""
-        days = [day for day in self._days(month) if not self._days_there([day])]
+    async def _daily_files_where_any(self, month: Month) -> None:
+        """The days of a month of which the first, the middle or the last there is exists.
+
+        No monthly file tells whether a month exists; asking for every day of years that do not would take too long.
+        """
+        days = [day for day in self._days(month) if day <= self._today and not self._days_there([day])]
+        if not days:
+            return
+        probes = sorted({days[0], days[len(days) // 2], days[-1]})
+        found = await self._days_fetched(probes)
+        if found or len(days) < len(self._days(month)):
+            await self._days_fetched([day for day in days if day not in probes])
+
+    async def _days_fetched(self, days: Sequence[dt.date]) -> bool:
+        """Fetch these days; whether any of them exists."""
         request = self._request
         results = await self._fetch_all(
-            daily_file(request.market, request.dataset, request.symbol, day) for day in days if day <= self._today
+            daily_file(request.market, request.dataset, request.symbol, day) for day in days
         )
         for file, outcome in results:
             if outcome == "unusable":
                 self._reasons[file.first_day] = f"{file.file} cannot be used"
+        return any(outcome != "absent" for _, outcome in results)
+
+    async def _daily_files_of(self, month: Month) -> bool:
+        """Fetch the days that are not there; whether any day of the month exists."""
+        days = [day for day in self._days(month) if not self._days_there([day])]
+        await self._days_fetched([day for day in days if day <= self._today])
         return any(day in self._present for day in self._days(month))
 
     async def _fetch_all(self, files: Iterable[ArchiveFile]) -> list[tuple[ArchiveFile, Outcome]]:
@@ -299,7 +331,8 @@ class _Series:
         return list(zip(planned, outcomes, strict=True))
 
     async def _fetch(self, file: ArchiveFile) -> Outcome:
-        async with self._shared.limit:
+        limit = self._shared.stream_limit if file.dataset == "book_ticker" else self._shared.limit
+        async with limit:
             result = await fetch_file(self._shared.archive, file, self._shared.max_bytes)
         self._note(file.first_day, result.defects)
         if result.parsed is None:
@@ -330,11 +363,15 @@ class _Series:
         return [day for day in days if day not in self._present]
 
     async def _tail(self) -> None:
-        """Days the archive does not hold yet, from REST."""
+        """Days the archive does not hold yet, from REST, where it has the data set and goes that far back."""
+        reach = rest_reaches_back_days(self._request.dataset)
+        if reach == 0:
+            return
+        oldest = self._today - dt.timedelta(days=reach) if reach is not None else dt.date.min
         published_days = _PUBLISHED_AFTER_DAYS[has_daily_files(self._request.dataset)]
         published = self._today - dt.timedelta(days=published_days)
         newest = max(self._present, default=published)
-        days = [day for day in self._absent() if day > newest or day >= published]
+        days = [day for day in self._absent() if (day > newest or day >= published) and day >= oldest]
         for first, last in _spans(day for day in days if not self._days_there([day])):
             await self._rest(first, last)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 import httpx
 
@@ -45,6 +45,24 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True)
+class _Sink:
+    """A file that takes one body, anew at each attempt."""
+
+    file: IO[bytes]
+    max_bytes: int
+
+    async def take(self, chunks: AsyncIterator[bytes]) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > self.max_bytes:
+                raise DownloadError(f"the host sends more than the allowed {self.max_bytes:,} bytes")
+            self.file.write(chunk)
+
+
 class Host:
     """One base address. A host that never answers, or stops to, ends the whole download.
 
@@ -81,12 +99,14 @@ class Host:
         self._give_up_after = give_up_after
         self._lost_in_a_row = 0
 
-    async def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Answer:
+    async def get(
+        self, path: str, parameters: Mapping[str, str | int] | None = None, *, into: _Sink | None = None
+    ) -> Answer:
         """The answer for `path` below the address.
 
         Raises DownloadError where this one cannot be had, NetworkError where the host cannot be reached at all.
         """
-        answer = await self._tried(path, parameters)
+        answer = await self._tried(path, parameters, into)
         if answer.status in (OK, NOT_FOUND):
             self.has_answered = True
             self._lost_in_a_row = 0
@@ -94,12 +114,19 @@ class Host:
             self.last_reason = f"it answers {answer.status} {_gist(answer.body)}".rstrip()
         return answer
 
-    async def _tried(self, path: str, parameters: Mapping[str, str | int] | None) -> Answer:
+    async def save(self, path: str, into: IO[bytes], max_bytes: int) -> Answer:
+        """As `get`, for a file too large for memory: `into` holds its body alone, the answer none.
+
+        A body of more than `max_bytes` raises DownloadError.
+        """
+        return await self.get(path, into=_Sink(into, max_bytes))
+
+    async def _tried(self, path: str, parameters: Mapping[str, str | int] | None, into: _Sink | None) -> Answer:
         reason = ""
         for attempt in range(1, self._policy.attempts + 1):
             delay = self._delay(attempt)
             try:
-                answer, retry_after = await self._once(path, parameters)
+                answer, retry_after = await self._once(path, parameters, into)
             except httpx.RequestError as fault:
                 reason = _why(fault)
                 is_unreachable = isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
@@ -118,8 +145,13 @@ class Host:
         self._lost(reason)
         raise DownloadError(f"{reason}, {self._policy.attempts} times in a row")
 
-    async def _once(self, path: str, parameters: Mapping[str, str | int] | None) -> tuple[Answer, float | None]:
+    async def _once(
+        self, path: str, parameters: Mapping[str, str | int] | None, into: _Sink | None
+    ) -> tuple[Answer, float | None]:
         async with self._client.stream("GET", f"{self.address}/{path}", params=parameters) as response:
+            if into is not None and response.status_code == OK:
+                await into.take(response.aiter_bytes())
+                return Answer(OK, b""), None
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk

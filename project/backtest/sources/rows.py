@@ -11,12 +11,25 @@ from backtest.errors import DataError
 from backtest.lake.schemas import RAW_SCHEMAS, UTC_MILLISECONDS
 
 MINUTE_MS: Final = 60_000
-STEP_MS: Final[dict[str, int]] = {"ohlcv_1m": MINUTE_MS, "ohlcv_5m": 5 * MINUTE_MS}
-REQUIRED: Final[dict[str, tuple[str, ...]]] = {
-    "ohlcv_1m": ("open", "high", "low", "close", "volume"),
-    "ohlcv_5m": ("open", "high", "low", "close", "volume"),
-    "funding": ("funding_rate",),
+BAR_MS: Final = 5 * MINUTE_MS
+# Data sets on a grid; funding and metrics have stamps of their own.
+STEP_MS: Final[dict[str, int]] = {
+    **{name: BAR_MS for name in RAW_SCHEMAS if name not in ("funding", "metrics")},
+    "ohlcv_1m": MINUTE_MS,
 }
+_PRICES: Final = ("open", "high", "low", "close")
+REQUIRED: Final[dict[str, tuple[str, ...]]] = {
+    "ohlcv_1m": (*_PRICES, "volume"),
+    "ohlcv_5m": (*_PRICES, "volume"),
+    **dict.fromkeys(("mark_5m", "index_5m", "premium_5m"), _PRICES),
+    "funding": ("funding_rate",),
+    "metrics": ("open_interest",),
+    "liquidations": ("long_liquidation_usd", "short_liquidation_usd"),
+    "book_ticker": ("mean_spread_bps",),
+    "book_depth": ("bid_depth_1pct_usd", "ask_depth_1pct_usd"),
+}
+# In these an empty required number leaves the row in: the venue publishes stamps before all of their numbers.
+_BLANKS_KEPT: Final = frozenset({"metrics"})
 # No crypto venue is older than 2009; a stamp outside this span is a fault of the file, not a time.
 EARLIEST_MS: Final = 1_230_768_000_000
 LATEST_MS: Final = 4_102_444_800_000
@@ -68,9 +81,9 @@ def raw_rows(table: pl.DataFrame, dataset: str, file: str, period_ms: tuple[int,
     Returns
     -------
     Parsed
-        Rows with an unreadable stamp or required number are dropped; an unreadable optional number becomes null; rows
-        are sorted; of rows with one stamp the last stays. Funding stamps are rounded to the minute, because the venue
-        stamps payments some milliseconds after the hour. Each of these is reported.
+        Rows with an unreadable stamp or required number are dropped (metrics keep rows with empty numbers); an unreadable
+        optional number becomes null; rows are sorted; of rows with one stamp the last stays. Funding stamps are rounded
+        to the minute, because the venue stamps payments some milliseconds after the hour. Each of these is reported.
 
     Raises
     ------
@@ -78,17 +91,17 @@ def raw_rows(table: pl.DataFrame, dataset: str, file: str, period_ms: tuple[int,
         The steps between rows are not those of the data set, or no row is usable.
     """
     defects: list[Defect] = []
-    table = _with_stamps(table, file, defects)
+    table = with_stamps(table, file, defects)
     if dataset in STEP_MS:
         _require_step(table["stamp"], dataset)
     table = _with_numbers(table, dataset, file, defects)
     if dataset in STEP_MS:
         table = _on_grid(table, dataset, file, defects)
-    else:
+    elif dataset == "funding":
         table = table.with_columns((pl.col("stamp") + MINUTE_MS // 2) // MINUTE_MS * MINUTE_MS)
         _require_funding_step(table["stamp"])
     if period_ms is not None:
-        table = _within(table, period_ms, file, defects)
+        table = within(table, period_ms, file, defects)
     table = _sorted_once_each(table, dataset, file, defects)
     if table.is_empty():
         raise DataError("it has no usable row" + (f" ({defects[0].found})" if defects else ""))
@@ -112,8 +125,8 @@ def step_text(step_ms: float) -> str:
 # -- stamps -------------------------------------------------------------------------------------------------
 
 
-def _with_stamps(table: pl.DataFrame, file: str, defects: list[Defect]) -> pl.DataFrame:
-    """`table` with ``stamp`` (ms since 1970); rows without a readable one are dropped and reported."""
+def with_stamps(table: pl.DataFrame, file: str, defects: list[Defect]) -> pl.DataFrame:
+    """`table` with ``stamp`` (ms since 1970) from ``timestamp``; rows without a readable one are dropped and reported."""
     original = table["timestamp"]
     table = table.with_columns(_stamp_number(original).alias("_number"))
     number = pl.col("_number")
@@ -137,7 +150,7 @@ def _with_stamps(table: pl.DataFrame, file: str, defects: list[Defect]) -> pl.Da
         .alias("_unit"),
     )
     is_usable = pl.col("stamp").is_between(EARLIEST_MS, LATEST_MS).fill_null(False)
-    defects += _reported(table.filter(~is_usable), "timestamp", file, "is not a time", "row left out")
+    defects += reported(table.filter(~is_usable), "timestamp", file, "is not a time", "row left out")
     table = table.filter(is_usable)
     changed = table.filter(pl.col("_unit") != pl.col("_unit").shift(1))
     if changed.height:
@@ -194,11 +207,11 @@ def _with_numbers(table: pl.DataFrame, dataset: str, file: str, defects: list[De
         number = number.cast(pl.Float64, strict=False)
         read = table.with_columns(number.alias("_number"))
         is_wrong = ~pl.col("_number").is_finite().fill_null(False)
-        is_required = name in REQUIRED[dataset]
+        is_required = name in REQUIRED[dataset] and dataset not in _BLANKS_KEPT
         if not is_required and table[name].dtype != pl.String:
             is_wrong &= pl.col(name).is_not_null()
         done = "row left out" if is_required else f"{name} left empty there"
-        defects += _reported(read.filter(is_wrong), name, file, "is not a number", done)
+        defects += reported(read.filter(is_wrong), name, file, "is not a number", done)
         if is_required:
             read = read.filter(~is_wrong)
         table = read.with_columns(pl.when(~is_wrong).then(pl.col("_number")).alias(name)).drop("_number")
@@ -235,14 +248,15 @@ def _median_step(stamps: pl.Series) -> float | None:
 def _on_grid(table: pl.DataFrame, dataset: str, file: str, defects: list[Defect]) -> pl.DataFrame:
     is_off = pl.col("stamp") % STEP_MS[dataset] != 0
     what = f"is not the start of a bar of {step_text(STEP_MS[dataset])}"
-    defects += _reported(table.filter(is_off), "timestamp", file, what, "row left out")
+    defects += reported(table.filter(is_off), "timestamp", file, what, "row left out")
     return table.filter(~is_off)
 
 
-def _within(table: pl.DataFrame, period_ms: tuple[int, int], file: str, defects: list[Defect]) -> pl.DataFrame:
+def within(table: pl.DataFrame, period_ms: tuple[int, int], file: str, defects: list[Defect]) -> pl.DataFrame:
+    """Rows with first <= ``stamp`` < last; the others are reported."""
     is_inside = (pl.col("stamp") >= period_ms[0]) & (pl.col("stamp") < period_ms[1])
     what = "is outside the time the file is named after"
-    defects += _reported(table.filter(~is_inside), "timestamp", file, what, "row left out")
+    defects += reported(table.filter(~is_inside), "timestamp", file, what, "row left out")
     return table.filter(is_inside)
 
 
@@ -259,13 +273,13 @@ def _sorted_once_each(table: pl.DataFrame, dataset: str, file: str, defects: lis
     table = table.with_columns(is_same.all().over("stamp").alias("_same"))
     repeated = table.filter(~pl.col("stamp").is_first_distinct())
     what = "is there already with the same values"
-    defects += _reported(repeated.filter(pl.col("_same")), "timestamp", file, what, "repetition left out")
+    defects += reported(repeated.filter(pl.col("_same")), "timestamp", file, what, "repetition left out")
     what = "is there already with other values"
-    defects += _reported(repeated.filter(~pl.col("_same")), "timestamp", file, what, "the last of them kept")
+    defects += reported(repeated.filter(~pl.col("_same")), "timestamp", file, what, "the last of them kept")
     return table.drop("_same").unique("stamp", keep="last", maintain_order=True)
 
 
-def _reported(wrong: pl.DataFrame, name: str, file: str, found: str, done: str) -> list[Defect]:
+def reported(wrong: pl.DataFrame, name: str, file: str, found: str, done: str) -> list[Defect]:
     """One defect for each of the first rows, then one for all the others."""
     first = [
         Defect(file, int(row), f"{name} {_shown(value)} {found}", done)

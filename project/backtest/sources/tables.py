@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from backtest.errors import DataError
 from backtest.sources.rows import SHOWN_ROWS, Defect
 
 
@@ -14,6 +16,53 @@ def first_lines(data: bytes, count: int = 3) -> list[list[str]]:
     """Fields of the first non-empty lines, without byte-order mark."""
     lines = data[: 1 << 16].decode("utf-8-sig", "replace").splitlines()
     return list(csv.reader([line for line in lines if line.strip()][:count]))
+
+
+def is_header(fields: list[str]) -> bool:
+    """No field but text: a damaged first data row still has numbers in it."""
+    return not any(_is_number(field) for field in fields)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def column_positions(
+    line: list[str], dataset: str, names: Sequence[str], required: Sequence[str], aliases: Mapping[str, str]
+) -> dict[str, int]:
+    """Where each known column stands: by name where `line` is a header row, by the order of `names` where it is not.
+
+    Raises DataError (text starting with ``it``) where a required column is absent or the width is not known.
+    """
+    if not is_header(line):
+        if len(line) != len(names):
+            raise DataError(f"it has {len(line)} columns without header, {dataset} has {len(names)}")
+        return {name: number for number, name in enumerate(names)}
+    positions: dict[str, int] = {}
+    for number, field in enumerate(line):
+        name = field.strip().lower()
+        positions.setdefault(aliases.get(name, name), number)
+    missing = [name for name in required if name not in positions]
+    if missing:
+        raise DataError(f"its header lacks {', '.join(missing)}; it has {', '.join(line)[:200]}")
+    return {name: number for name, number in positions.items() if name in names}
+
+
+def named_rows(
+    data: bytes, file: str, dataset: str, names: Sequence[str], required: Sequence[str], aliases: Mapping[str, str]
+) -> tuple[pl.DataFrame, list[Defect]]:
+    """Lines as text columns named by `column_positions`, header row left out, with ``row`` (1-based line)."""
+    lines = first_lines(data, 1)
+    if not lines:
+        raise DataError("it is empty")
+    positions = column_positions(lines[0], dataset, names, required, aliases)
+    table, defects = text_rows(data, len(lines[0]), file)
+    table = table.slice(1) if is_header(lines[0]) else table
+    return table.select("row", *(pl.col(str(number)).alias(name) for name, number in positions.items())), defects
 
 
 def text_rows(data: bytes, n_columns: int, file: str) -> tuple[pl.DataFrame, list[Defect]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from backtest.errors import SpecError, did_you_mean, listed
 from backtest.expressions import CompiledExpression, ExpressionError, compile_expression
+from backtest.expressions.excess import excess
 from backtest.spec.models import (
     ALL_STATES,
+    Calendar,
     Column,
     Contract,
     Costs,
@@ -24,6 +27,7 @@ from backtest.spec.models import (
     Event,
     Feature,
     Gates,
+    KnownDefect,
     Model,
     Simulation,
     State,
@@ -62,6 +66,7 @@ class CompiledEvent:
     model: Event
     when: CompiledExpression
     direction: CompiledExpression
+    strength: CompiledExpression | None
     lookback_bars: int
     """Bars of *features* that its own windows reach."""
     inputs: frozenset[str]
@@ -77,6 +82,7 @@ class Spec:
     """Everything under ``spec/``, checked and compiled; features are in an order in which they can be built."""
 
     columns: Mapping[str, Column]
+    calendars: Mapping[str, Calendar]
     features: Mapping[str, CompiledFeature]
     states: Mapping[str, CompiledState]
     events: Mapping[str, CompiledEvent]
@@ -86,6 +92,7 @@ class Spec:
     costs: Costs
     discovery: Discovery
     simulation: Simulation
+    known_defects: tuple[KnownDefect, ...]
     bar_expressions: Mapping[str, CompiledExpression]
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
@@ -103,6 +110,13 @@ class Spec:
         reach += [value.lookback_bars for state in self.states.values() for value in state.values.values()]
         reach += [expression.lookback_bars for expression in self.bar_expressions.values()]
         return max(reach, default=0)
+
+    @property
+    def volatility_reach_bars(self) -> int:
+        """Bars that the expected volatility looks back on, through the features it is made of."""
+        expression = self.bar_expressions["expected_volatility"]
+        parts = [self.features[name].total_lookback_bars for name in expression.inputs & self.features.keys()]
+        return expression.lookback_bars + max(parts, default=0)
 
     def state_ids(self, event_type: str) -> tuple[str, ...]:
         """``all`` and the states an event is conditioned on."""
@@ -137,10 +151,13 @@ def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
     if not root.is_dir():
         raise SpecError(f"there is no spec folder at {root}. Run from the checkout, or set BACKTEST_SPEC_ROOT to one.")
     found = []
-    for path in sorted(root.rglob("*.yaml")):
-        stat = path.stat()
-        found.append((path.relative_to(root).as_posix(), stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.endswith(".yaml"):
+                path = os.path.join(folder, name)  # noqa: PTH118 - asked for at every stage part, so it must be quick
+                stat = os.stat(path)  # noqa: PTH116
+                found.append((os.path.relpath(path, root).replace(os.sep, "/"), stat.st_mtime_ns, stat.st_size))
+    return tuple(sorted(found))
 
 
 @functools.lru_cache(maxsize=8)
@@ -175,8 +192,8 @@ class _UniqueKeyLoader(yaml.CSafeLoader):
 class _Reader:
     """Collects models and faults while reading one spec folder."""
 
-    FOLDERS: Final = ("features", "states", "events", "templates", "contracts")
-    FILES: Final = ("columns", "gates", "costs", "discovery", "simulation")
+    FOLDERS: Final = ("calendars", "features", "states", "events", "templates", "contracts")
+    FILES: Final = ("columns", "gates", "costs", "discovery", "simulation", "known_defects")
 
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root = root
@@ -195,6 +212,8 @@ class _Reader:
         costs = self._single("costs", TypeAdapter(Costs))
         discovery = self._single("discovery", TypeAdapter(Discovery))
         simulation = self._single("simulation", TypeAdapter(Simulation))
+        known_defects = self._known_defects()
+        calendars = dict(self._folder("calendars", Calendar, "name"))
         features = dict(self._folder("features", Feature, "name"))
         states = dict(self._folder("states", State, "name"))
         events = dict(self._folder("events", Event, "event_type"))
@@ -209,6 +228,7 @@ class _Reader:
 
         for name in sorted(set(columns) & set(features)):
             self.faults.append(f"features/{name}.yaml: {name!r} is a bar column already")
+        self._check_calendars(calendars, columns)
         self._check_templates(templates)
         compiled_features = self._compile_features(columns, features)
         names = [*columns, *features]
@@ -222,6 +242,7 @@ class _Reader:
             if name not in events:
                 self.faults.append(f"gates.yaml: overrides name {name!r}, no such event.{did_you_mean(name, events)}")
         self._check_planted(simulation, events, compiled_states)
+        self._check_defects(known_defects, columns)
         bar_expressions = {
             field: self._compile("discovery.yaml", field, getattr(discovery, field), names, "number")
             for field in (
@@ -236,6 +257,7 @@ class _Reader:
             return None
         models = {
             "columns": columns,
+            "calendars": calendars,
             "features": features,
             "states": states,
             "events": events,
@@ -244,9 +266,11 @@ class _Reader:
             "gates": gates,
             "costs": costs,
             "discovery": discovery,
+            "known_defects": known_defects,
         }
         return Spec(
             columns=columns,
+            calendars=calendars,
             features=compiled_features,
             states={name: state for name, state in compiled_states.items() if state is not None},
             events={name: event for name, event in compiled_events.items() if event is not None},
@@ -256,6 +280,7 @@ class _Reader:
             costs=costs,
             discovery=discovery,
             simulation=simulation,
+            known_defects=known_defects,
             bar_expressions={field: value for field, value in bar_expressions.items() if value is not None},
             ontology_hash=_hash(_plain(models)),
         )
@@ -297,6 +322,12 @@ class _Reader:
             self.faults.append(f"{name}: is missing")
             return None
         return self._validated(name, adapter)
+
+    def _known_defects(self) -> tuple[KnownDefect, ...]:
+        """None where there is no such file: a venue without known faults needs no list of them."""
+        if "known_defects.yaml" not in self.names:
+            return ()
+        return self._single("known_defects", TypeAdapter(tuple[KnownDefect, ...])) or ()
 
     def _folder(self, folder: str, model: type[M], key: str) -> Iterator[tuple[str, M]]:
         adapter = TypeAdapter(model)
@@ -396,18 +427,48 @@ class _Reader:
             self.faults.append(f"{file}: the parameter {name!r} has the name of a column or feature")
         when = self._compile(file, "when", event.when, names, "boolean", event.parameters)
         direction = self._compile(file, "direction", event.direction, names, "number", event.parameters)
+        strength = self._compile_strength(file, event, names)
         if when is None or direction is None:
             return None
         inputs = when.inputs | direction.inputs
         parts = [features[name].columns for name in inputs & features.keys()]
+        bar_columns = frozenset(inputs & columns.keys()).union(*parts)
+        datasets = sorted({columns[name].dataset for name in bar_columns})
+        if event.needs is not None and sorted(event.needs) != datasets:
+            self.faults.append(
+                f"{file}: needs is {', '.join(sorted(event.needs)) or 'nothing'}; the data sets its expressions end in "
+                f"are {', '.join(datasets) or 'none'}"
+            )
         return CompiledEvent(
             event,
             when,
             direction,
+            strength,
             max(when.lookback_bars, direction.lookback_bars),
-            inputs,
-            frozenset(inputs & columns.keys()).union(*parts),
+            inputs | (strength.inputs if strength is not None else frozenset()),
+            bar_columns,
         )
+
+    def _compile_strength(self, file: str, event: Event, names: list[str]) -> CompiledExpression | None:
+        if event.strength is not None:
+            return self._compile(file, "strength", event.strength, names, "number", event.parameters)
+        try:
+            text = excess(event.when)
+            return compile_expression(text, names, parameters=event.parameters) if text is not None else None
+        except ExpressionError:
+            return None  # told of `when` already
+
+    def _check_calendars(self, calendars: Mapping[str, Calendar], columns: Mapping[str, Column]) -> None:
+        maker: dict[str, str] = {}
+        for name, calendar in calendars.items():
+            for column in calendar.columns:
+                if column in maker:
+                    self.faults.append(f"calendars/{name}.yaml: {maker[column]} makes the column {column!r} already")
+                maker[column] = f"calendars/{name}.yaml"
+                if column not in columns:
+                    self.faults.append(
+                        f"calendars/{name}.yaml: makes the column {column!r}; describe it in columns.yaml"
+                    )
 
     def _check_planted(
         self, simulation: Simulation, events: Mapping[str, Event], states: Mapping[str, CompiledState | None]
@@ -420,6 +481,16 @@ class _Reader:
                         f"simulation.yaml: planted_edges name the {field} {name!r}, which does not exist."
                         f"{did_you_mean(name, known)}"
                     )
+
+    def _check_defects(self, defects: tuple[KnownDefect, ...], columns: Mapping[str, Column]) -> None:
+        """A data set nothing rests on would be matched with nothing, which is most likely a slip of the pen."""
+        known = sorted({column.dataset for column in columns.values()} | {"ohlcv_1m"})
+        for number, defect in enumerate(defects, start=1):
+            if defect.dataset not in known:
+                self.faults.append(
+                    f"known_defects.yaml: entry {number} names the data set {defect.dataset!r}, which no column comes from."
+                    f"{did_you_mean(defect.dataset, known)}"
+                )
 
     def _check_templates(self, templates: Mapping[str, Template]) -> None:
         """Two verbs of one side with one policy would test the same series twice."""
@@ -456,6 +527,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.model)
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
     return value
 
 

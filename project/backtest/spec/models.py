@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -49,6 +50,15 @@ def _name(pattern: str, shown: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _known_zone(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"found {zone[:60]!r}; a time zone has an IANA name, such as Europe/London") from None
+    return zone
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
 Name = Annotated[str, _name(r"[a-z][a-z0-9_]{0,63}", "lower-case letters, digits and '_', starting with a letter")]
 EventName = Annotated[str, _name(r"[A-Z][A-Z0-9_]{0,63}", "upper-case letters, digits and '_', starting with a letter")]
 Horizon = Annotated[str, AfterValidator(_checked_horizon)]
@@ -68,6 +78,32 @@ class Column(Model):
     unit: str
     dataset: str
     description: str
+
+
+class KnownDefect(Model):
+    """A known fault of the venue's files: which, when, why, and who says so.
+
+    ``symbols`` null is every symbol; ``end`` is exclusive; ``rows`` is how many rows of one symbol it concerns.
+    """
+
+    venue: Name
+    market: Literal["perp", "spot"]
+    dataset: Name
+    symbols: tuple[str, ...] | None
+    file: str
+    start: dt.datetime
+    end: dt.datetime
+    rows: Annotated[int, Field(ge=1)] | None = None
+    cause: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> KnownDefect:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("start and end need a time zone, such as 2023-11-10T03:40:00Z")
+        if self.end <= self.start:
+            raise ValueError(f"end {self.end} is not after start {self.start}")
+        return self
 
 
 class Feature(Model):
@@ -91,6 +127,13 @@ class State(Model):
         return f"{self.name}_{value}"
 
 
+class Prevalence(Model):
+    """Bounds on how often an event may occur, in the place of those of the quality gate."""
+
+    min_per_10000_bars: Annotated[float, Field(ge=0)] | None = None
+    max_per_10000_bars: Annotated[float, Field(ge=0)] | None = None
+
+
 class Event(Model):
     """An event type: when it occurs, which way it points, and what is tested on it."""
 
@@ -100,12 +143,18 @@ class Event(Model):
     mechanism: str
     when: Expression
     direction: Expression
+    strength: Expression | None = None
+    """How far the event lies beyond its threshold. Where left out, the excess of the quantity that `when` compares, as a
+    share of its threshold, where `when` begins with one comparison; else unknown."""
+    needs: tuple[str, ...] | None = None
+    """Data sets its expressions end in; derived, and checked where given."""
     parameters: dict[Name, int | float] = Field(default_factory=dict)
     cooldown_bars: Annotated[int, Field(ge=0, le=LONGEST_HORIZON_BARS)] = 12
     templates: Annotated[tuple[Name, ...], Field(min_length=1)]
     horizons: Annotated[tuple[Horizon, ...], Field(min_length=1)]
     states: tuple[Name, ...] | None = None
     """Names of the states it is conditioned on besides ``all``; every state where left out."""
+    prevalence: Prevalence = Prevalence()
 
     @model_validator(mode="after")
     def _no_repetitions(self) -> Event:
@@ -114,6 +163,71 @@ class Event(Model):
             if len(set(entries)) != len(entries):
                 raise ValueError(f"{field} names something twice")
         return self
+
+
+class Session(Model):
+    """Trading hours of an exchange in its own time, on weekdays without its holidays."""
+
+    name: Name
+    timezone: Zone
+    opens: dt.time
+    closes: dt.time
+    weekdays: Annotated[tuple[Annotated[int, Field(ge=0, le=6)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
+    since: dt.date | None = None
+    until: dt.date | None = None
+    """First day on which these hours no longer hold."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Session:
+        if self.opens >= self.closes:
+            raise ValueError(f"opens at {self.opens:%H:%M}, not before it closes at {self.closes:%H:%M}")
+        return self
+
+
+class Release(Model):
+    """Dates of one kind of announcement, complete from `covers_from` until before `covers_until`."""
+
+    name: Name
+    timezone: Zone
+    time: dt.time
+    covers_from: dt.date
+    covers_until: dt.date
+    source: str
+    dates: Annotated[tuple[dt.date, ...], Field(min_length=1)]
+    also: dict[dt.date, dt.time] = Field(default_factory=dict)
+    """Dates with a time of their own."""
+
+    @model_validator(mode="after")
+    def _covered(self) -> Release:
+        dates = [*self.dates, *self.also]
+        if list(self.dates) != sorted(set(self.dates)) or set(self.also) & set(self.dates):
+            raise ValueError("dates are listed once, in ascending order")
+        outside = [date for date in dates if not self.covers_from <= date < self.covers_until]
+        if outside:
+            raise ValueError(f"{outside[0]} lies outside {self.covers_from} … {self.covers_until}")
+        return self
+
+
+class Calendar(Model):
+    """What is known beforehand of a date: sessions of exchanges, or releases with a column of their own."""
+
+    name: Name
+    description: str
+    sessions: tuple[Session, ...] = ()
+    releases: tuple[Release, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Calendar:
+        if bool(self.sessions) == bool(self.releases):
+            raise ValueError("a calendar has either sessions or releases")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the bar columns made of it."""
+        if self.sessions:
+            return ("session_open", "session_close")
+        return (self.name, f"minutes_to_{self.name}", f"minutes_since_{self.name}")
 
 
 class Policy(Model):

@@ -42,6 +42,7 @@ def scores(effect_bps: float, seed: int = 0, sigma_bps: float = 30.0) -> pl.Data
                             "state_id": "all",
                             "day": days.astype(np.int32),
                             "n": np.ones(len(days), np.int32),
+                            "n_tainted": (days % 4 == 0).astype(np.int32),
                             "sum_z": y / (sigma_bps * 1e-4),
                             "sum_z2": (y / (sigma_bps * 1e-4)) ** 2,
                             "sum_y": y,
@@ -177,3 +178,10 @@ def test_folds_leave_an_embargo_of_whole_days() -> None:
     assert folds.embargo_days == 2
     with pytest.raises(DataError, match="too short for a discovery fold"):
         split(start, start + dt.timedelta(days=6), discovery_share=0.7, longest_window_bars=19)
+
+
+def test_candidates_report_the_share_of_their_trades_that_rest_on_suspect_bars() -> None:
+    share = assess(REGISTER, scores(0.0), FOLDS, SPEC)["tainted_share"].drop_nulls()
+    # One day in four is tainted above, so is one trade in four of either fold.
+    assert ((share - 0.25).abs() < 0.01).all()
+    assert len(share) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 import random
 import statistics
@@ -16,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.expressions import FUNCTIONS, compile_expression, min_samples
+from backtest.expressions.implementations import IMPLEMENTATIONS
 from backtest.expressions.registry import Argument, Function
-from backtest.expressions.series import FUNCTION_SERIES
 
 Row = float | bool | None
 START = dt.datetime(2024, 2, 28, 22, 15, tzinfo=dt.UTC)
@@ -196,6 +197,65 @@ def lag(rows: list[Row], n: int) -> list[Row]:
     return [rows[t - n] if t >= n else None for t in range(len(rows))]
 
 
+def visits(sign: int) -> Callable[..., list[Row]]:
+    def twin(rows: list[Row], depths: list[Row], length: int) -> list[Row]:
+        found: list[Row] = []
+        for t, depth in enumerate(depths):
+            before = [None if x is None else sign * x for x in rows[max(0, t - length) : t]]
+            known = [x for x in before if x is not None]
+            if depth is None or len(known) < min_samples(length):
+                found.append(None)
+                continue
+            inside = [x is not None and x >= max(known) - depth for x in before]
+            found.append(sum(now and not then for then, now in zip([False, *inside], inside, strict=False)))
+        return found
+
+    return twin
+
+
+def known_run(condition: list[Row], limit: int) -> list[Row]:
+    found: list[Row] = []
+    for t, now in enumerate(condition):
+        known = [row for row in condition[max(0, t - limit + 1) : t + 1] if row is not None]
+        length = next((age for age, row in enumerate(reversed(known)) if not row), len(known))
+        found.append(None if now is None else length)
+    return found
+
+
+def edge(bars: list[tuple[float, ...]]) -> Row:
+    """EDGE as the paper writes it, from pairs of (open, high, low, close) logs of a bar and of the bar before."""
+    n = len(bars)
+    rows = []
+    for o, h, l, _c, _o1, h1, l1, c1 in bars:  # noqa: E741
+        m, m1 = (h + l) / 2, (h1 + l1) / 2
+        tau = h != l or l != c1
+        rows.append((tau, m - o, o - m1, m - c1, c1 - m1, o - c1, (o != h) + (o != l), (c1 != h1) + (c1 != l1)))
+    p_t, p_o, p_c = (
+        sum(row[0] * weight for row, weight in zip(rows, weights, strict=True)) / n
+        for weights in ([1] * n, [row[6] for row in rows], [row[7] for row in rows])
+    )
+    if 0 in (p_t, p_o, p_c):
+        return None
+    centre = [math.fsum(row[i] for row in rows) / n / p_t for i in range(6)]
+    x1, x2 = [], []
+    for row in rows:
+        d1, d3, d5 = (row[i] - row[0] * centre[i] for i in (1, 3, 5))
+        x1.append(-4 / p_o * d1 * row[2] - 4 / p_c * d3 * row[4])
+        x2.append(-4 / p_o * d1 * row[5] - 4 / p_c * d5 * row[4])
+    e1, e2 = statistics.fmean(x1), statistics.fmean(x2)
+    v1, v2 = statistics.pvariance(x1), statistics.pvariance(x2)
+    return math.sqrt(abs((v2 * e1 + v1 * e2) / (v1 + v2) if v1 + v2 > 0 else (e1 + e2) / 2))
+
+
+def edge_spread(*arguments: Any) -> list[Row]:
+    *columns, length = arguments
+    logs = [[math.log(p) if p is not None and p > 0 else None for p in column] for column in columns]
+    bars = list(zip(*logs, strict=True))
+    pairs = [None, *((*now, *then) for then, now in itertools.pairwise(bars))]
+    complete = [None if pair is None or None in (*pair[:3], *pair[5:]) else pair for pair in pairs]
+    return rolling(edge)(complete, length)
+
+
 STATISTICS: dict[str, Callable[..., Row]] = {
     "mean": statistics.fmean,
     "std": statistics.stdev,
@@ -237,6 +297,12 @@ TWINS: dict[str, Callable[..., list[Row]]] = {
     "consecutive_true": consecutive_true,
     "bars_since_max": bars_since_extreme(max),
     "bars_since_min": bars_since_extreme(min),
+    "normal_probability": each(statistics.NormalDist().cdf),
+    "normal_quantile": each(lambda p: statistics.NormalDist().inv_cdf(p) if 0 < p < 1 else None),
+    "visits_to_max": visits(1),
+    "visits_to_min": visits(-1),
+    "known_run": known_run,
+    "edge_spread": edge_spread,
     "hour": each(lambda time: time.hour),
     "minute": each(lambda time: time.minute),
     "minute_of_day": each(lambda time: time.hour * 60 + time.minute),
@@ -292,7 +358,7 @@ def random_call(chance: random.Random, function: Function) -> tuple[str, dict[st
 
 
 def test_every_declared_function_has_an_implementation_and_a_twin() -> None:
-    assert set(FUNCTIONS) == set(FUNCTION_SERIES) == set(TWINS)
+    assert set(FUNCTIONS) == set(IMPLEMENTATIONS) == set(TWINS)
 
 
 @pytest.mark.parametrize("name", sorted(name for name, function in FUNCTIONS.items() if not function.reads_clock))

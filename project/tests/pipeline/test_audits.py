@@ -36,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
     root.create()
     simulate_into_lake(root, SPEC, SYMBOLS, START, DAYS)
     request = Request(root, SPEC_ROOT, "made", SYMBOLS)
-    execute(request, FROM_RAW[:3], now=START, command="test").raise_for_failure()
+    execute(request, FROM_RAW[: FROM_RAW.index("features") + 1], now=START, command="test").raise_for_failure()
     return root
 
 
@@ -94,11 +94,11 @@ def test_the_audit_finds_a_definition_that_looks_ahead(root: DataRoot, monkeypat
 
 
 def test_the_audit_finds_cleaning_that_looks_ahead(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
-    import backtest.cleaning.funding as funding
+    import backtest.cleaning.perpetual as perpetual
 
-    honest = funding.join_funding
+    honest = perpetual.join_funding
     monkeypatch.setattr(
-        funding,
+        perpetual,
         "join_funding",
         lambda bars, stamps: honest(bars, stamps).with_columns(
             pl.col("close").fill_null(strategy="backward").shift(-1)

@@ -151,9 +151,11 @@ def _wait_until_gone(pid: int) -> None:
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            n_threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
         except (FileNotFoundError, ProcessLookupError):
             return
-        if state == "Z":
+        # A leader is a zombie before its last thread has closed the process's files.
+        if state == "Z" and n_threads <= 1:
             return
         time.sleep(0.01)
     raise AssertionError(f"process {pid} lives on")

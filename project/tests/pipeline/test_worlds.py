@@ -96,6 +96,26 @@ def test_a_search_in_memory_gives_the_candidates_of_a_run_on_the_lake(tmp_path: 
 
 
 @pytest.mark.slow
+def test_every_event_type_occurs_at_least_30_times_in_the_year_of_the_demonstration(spec: Spec) -> None:
+    described = spec.simulation
+    market = simulate_market(
+        SimulationSettings(
+            start=dt.datetime.combine(described.start, dt.time(), dt.UTC),
+            days=described.days,
+            seed=described.seed,
+            symbols=described.symbols,
+        )
+    )
+    market = plant_drift(market, planted_drift(market, spec, described.planted_edges)[0])
+    counts = dict(search(market, spec).quality.select("event_type", "n_events").iter_rows())
+    # Dated events occur as often as their calendar says.
+    dated = {name for name, event in spec.events.items() if {"fee_change", "scheduled_news"} & event.columns}
+    assert counts.keys() == spec.events.keys()
+    assert {name: count for name, count in counts.items() if count < 30 and name not in dated} == {}
+    assert all(counts[name] > 0 for name in dated)
+
+
+@pytest.mark.slow
 def test_figures_depend_on_the_seed_alone() -> None:
     worlds = [World("planted", 0, 20.0, days=120), World("null", 0, days=120)]
 

@@ -28,6 +28,14 @@ from backtest.sources.rows import STEP_MS
 
 NOW = dt.datetime(2024, 1, 20, 12, 2, tzinfo=dt.UTC)
 SHORT = {"ohlcv_5m": "5m", "ohlcv_1m": "1m"}
+KLINES = {"mark_5m": "markPriceKlines", "index_5m": "indexPriceKlines", "premium_5m": "premiumIndexKlines"}
+FOLDERS = {
+    "funding": "fundingRate",
+    "metrics": "metrics",
+    "liquidations": "liquidationSnapshot",
+    "book_ticker": "bookTicker",
+    "book_depth": "bookDepth",
+}
 
 
 @dataclass(frozen=True)
@@ -150,8 +158,11 @@ def daily(symbol: str, stamp: str, dataset: str = "ohlcv_5m", market: str = "per
 
 def archive_path(span: str, symbol: str, stamp: str, dataset: str, market: str) -> str:
     folder = "futures/um" if market == "perp" else "spot"
-    if dataset == "funding":
-        return f"{folder}/{span}/fundingRate/{symbol}/{symbol}-fundingRate-{stamp}.zip"
+    if dataset in FOLDERS:
+        kind = FOLDERS[dataset]
+        return f"{folder}/{span}/{kind}/{symbol}/{symbol}-{kind}-{stamp}.zip"
+    if dataset in KLINES:
+        return f"{folder}/{span}/{KLINES[dataset]}/{symbol}/5m/{symbol}-5m-{stamp}.zip"
     return f"{folder}/{span}/klines/{symbol}/{SHORT[dataset]}/{symbol}-{SHORT[dataset]}-{stamp}.zip"
 
 

@@ -133,8 +133,11 @@ def test_no_network_is_one_line_exit_3_and_nothing_written(
         (("--start", "2023-08-31", "--end", "2023-08-01"), "END 2023-08-01 is before START 2023-08-31"),
         (("--start", "2023-08-31", "--end", "9023-08-01"), "END 9023-08-01 is in the future"),
         ((*AUGUST, "--market", "perps"), "market 'perps' is not known; known are perp, spot. Did you mean 'perp'?"),
-        ((*AUGUST, "--dataset", "ohlcv_15m"), "known are ohlcv_5m, ohlcv_1m, funding. Did you mean 'ohlcv_"),
-        ((*AUGUST, "--dataset", "funding", "--market", "spot"), "funding exists for perp only"),
+        ((*AUGUST, "--dataset", "ohlcv_15m"), "known are ohlcv_5m, ohlcv_1m, funding, mark_5m"),
+        (
+            (*AUGUST, "--dataset", "funding", "--market", "spot"),
+            "spot has no funding; spot has ohlcv_5m and ohlcv_1m only",
+        ),
     ],
 )
 def test_ingest_called_wrongly_says_what_is_allowed(run: Run, arguments: tuple[str, ...], said: str) -> None:

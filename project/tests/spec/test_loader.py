@@ -85,6 +85,26 @@ def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:
         ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOK: { min_events: 60 } }", "Did you mean 'VOL_SHOCK'?"),
         ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { min_event: 60 } }", "VOL_SHOCK name 'min_event'"),
         ("simulation.yaml", "event_type: VOL_SHOCK", "event_type: VOL_SHOK", "Did you mean 'VOL_SHOCK'?"),
+        (
+            "events/VOL_SHOCK.yaml",
+            "needs: [ohlcv_5m]",
+            "needs: [metrics]",
+            "needs is metrics; the data sets its expressions",
+        ),
+        ("calendars/sessions.yaml", "Asia/Tokyo", "Asia/Tokio", "a time zone has an IANA name, such as Europe/London"),
+        (
+            "calendars/sessions.yaml",
+            'opens: "08:00"',
+            'opens: "18:00"',
+            "opens at 18:00, not before it closes at 16:30",
+        ),
+        (
+            "calendars/scheduled_news.yaml",
+            "[\n      2020-01-29",
+            "[\n      2019-01-29",
+            "2019-01-29 lies outside 2020-01-01",
+        ),
+        ("calendars/fee_change.yaml", "name: fee_change", "name: fees", "it must equal the file's name, 'fee_change'"),
         ("discovery.yaml", "seed: 20240229", "seed: 1\nseed: 2", "found the key 'seed' twice"),
     ],
 )
@@ -124,7 +144,9 @@ def test_yaml_that_is_none_is_a_fault_with_its_place(folder: Path) -> None:
 def test_files_in_places_that_are_not_read_are_a_fault(folder: Path) -> None:
     (folder / "event").mkdir()
     (folder / "event" / "X.yaml").write_text("a: 1\n", encoding="utf-8")
-    assert "event/X.yaml: nothing is read from here; files lie in features/, states/, events/" in fault_of(folder)
+    assert "event/X.yaml: nothing is read from here; files lie in calendars/, features/, states/, events/" in fault_of(
+        folder
+    )
 
 
 def test_a_missing_folder_names_the_variable(tmp_path: Path) -> None:
@@ -146,3 +168,27 @@ def test_overrides_change_one_limit_of_one_event(folder: Path) -> None:
     gates = load_spec(folder).gates
     assert gates.discovery_profile("VOL_SHOCK").min_events == 80
     assert gates.discovery_profile("VOL_SPIKE").min_events == 50
+
+
+def test_a_known_defect_names_a_data_set_a_span_and_a_source(folder: Path) -> None:
+    path = folder / "known_defects.yaml"
+    edit(path, "dataset: mark_5m", "dataset: mark5m")
+    assert (
+        "known_defects.yaml: entry 1 names the data set 'mark5m', which no column comes from. Did you mean 'mark_5m'?"
+        in (fault_of(folder))
+    )
+    path.write_text(
+        "- {venue: binance, market: perp, dataset: mark_5m, symbols: null, file: a, start: 2023-01-02T00:00:00Z}\n"
+    )
+    fault = fault_of(folder)
+    for field in ("end", "cause", "source"):
+        assert f"known_defects.yaml: 0.{field}: is missing" in fault
+
+
+def test_a_spec_without_known_defects_is_sound_and_another_list_is_another_ontology(folder: Path) -> None:
+    before = load_spec(folder)
+    (folder / "known_defects.yaml").unlink()
+    without = load_spec(folder)
+    assert (len(before.known_defects) > 0, without.known_defects) == (True, ())
+    assert before.ontology_hash != without.ontology_hash
+    assert before.part_hash("known_defects") != without.part_hash("known_defects")

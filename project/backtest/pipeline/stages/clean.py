@@ -1,4 +1,4 @@
-"""Stage: raw bars and funding stamps to the full 5-minute grid, for each market and symbol."""
+"""Stage: raw bars and all that is known beside them to the full 5-minute grid, for each market and symbol."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def partitions(plan: Plan) -> Sequence[str]:
 
 
 def inputs(plan: Plan, partition: str) -> Sequence[Path]:
+    from backtest.cleaning.perpetual import DATASET_COLUMNS
+
     market, symbol = _parts(partition)
-    datasets = (*BAR_DATASETS, "funding") if market == "perp" else BAR_DATASETS
+    datasets = (*BAR_DATASETS, *DATASET_COLUMNS) if market == "perp" else BAR_DATASETS
     venue = venue_of(plan, market, symbol) or ""
     return [path for dataset in datasets for path in month_files(plan.root.raw(venue, market, symbol, dataset))]
 
@@ -43,15 +45,16 @@ def parameters(plan: Plan, partition: str) -> Mapping[str, Json]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("contracts")
+    return load_spec(plan.spec_root).part_hash("contracts", "known_defects")
 
 
 def run(plan: Plan, partition: str) -> Outcome:
     import polars as pl
 
     from backtest.cleaning.bars import clean_bars
-    from backtest.cleaning.contracts import while_listed, with_contract_interval
-    from backtest.cleaning.funding import clean_funding, join_funding
+    from backtest.cleaning.contracts import while_listed
+    from backtest.cleaning.perpetual import DATASET_COLUMNS, join_datasets
+    from backtest.cleaning.taint import matched_defects, with_bar_taint, with_taint
     from backtest.lake.files import write_parquet
     from backtest.lake.months import write_months
     from backtest.lake.raw import read_raw
@@ -59,7 +62,9 @@ def run(plan: Plan, partition: str) -> Outcome:
 
     market, symbol = _parts(partition)
     venue = venue_of(plan, market, symbol) or ""
-    contract = load_spec(plan.spec_root).contract(symbol)
+    definitions = load_spec(plan.spec_root)
+    contract = definitions.contract(symbol)
+    defects = [one for one in definitions.known_defects if one.venue == venue]
     raw = [read_raw(plan.root, venue, market, symbol, dataset) for dataset in BAR_DATASETS]
     # A simulated market may lie before its namesake was listed; spot is listed on days of its own.
     has_dates = market == "perp" and venue != SIMULATED_VENUE
@@ -71,11 +76,15 @@ def run(plan: Plan, partition: str) -> Outcome:
             f"no raw bar of {symbol} ({market}) in {plan.root.raw(venue, market, symbol, 'ohlcv_5m')} is usable; "
             f"see its quality table: {plan.root.cleaned_quality(market, symbol)}"
         )
+    bars = with_bar_taint(bars, defects, market, symbol)
     stamps = 0
     if market == "perp":
-        observed = clean_funding(read_raw(plan.root, venue, market, symbol, "funding"))
-        funding = with_contract_interval(observed, contract)
-        bars, stamps = join_funding(bars, funding), len(funding)
+        beside = {name: read_raw(plan.root, venue, market, symbol, name) for name in DATASET_COLUMNS}
+        bars = with_taint(join_datasets(bars, beside, contract), defects, symbol)
+        stamps = beside["funding"]["timestamp"].n_unique()
+    known = matched_defects(defects, market, symbol, bars)
+    for line in known:
+        print(line)
     dataset = plan.root.cleaned_bars(market, symbol)
     before = set(month_files(dataset))
     outputs = write_months(dataset, bars)
@@ -94,8 +103,16 @@ def run(plan: Plan, partition: str) -> Outcome:
             "last_bar": bars["timestamp"][-1].isoformat(),
             "funding_stamps": stamps,
             "outside_listing": sum(map(len, raw)) - sum(map(len, listed)),
+            "known_defects": len(known),
+            "tainted_bars": int(bars["is_tainted"].sum()),
             **totals,
         },
+        warnings=(
+            f"{len(known)} known defects of the venue's files concern {symbol} ({market}); their bars are tainted "
+            "(what and why: this stage's log, spec/known_defects.yaml)",
+        )
+        if known
+        else (),
     )
 
 

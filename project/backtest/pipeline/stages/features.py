@@ -14,9 +14,11 @@ from backtest.lake.months import month_files
 from backtest.pipeline.frames import (
     BAR,
     FEATURES_HASH,
+    MARKET_HASH,
     cleaned_extent,
     clipped,
     features_hash,
+    market_hash,
     missing_bars,
     perpetual_bars,
 )
@@ -70,6 +72,7 @@ def spec(plan: Plan, _partition: str) -> str:
 def run(plan: Plan, partition: str) -> Outcome:
     import polars as pl
 
+    from backtest.features.bar_columns import with_all_columns
     from backtest.features.build import build_features
     from backtest.lake.months import write_months
     from backtest.spec.loader import load_spec
@@ -77,8 +80,13 @@ def run(plan: Plan, partition: str) -> Outcome:
     definitions = load_spec(plan.spec_root)
     symbol, start, end = _bounds(partition)
     bars = perpetual_bars(plan.root, symbol, start - _lookback(plan), end)
+    bars = with_all_columns(bars, definitions.columns, definitions.calendars.values())
     features = build_features(bars, list(definitions.features.values())).filter(pl.col("timestamp") >= start)
-    written = write_months(plan.root.features(symbol), features, metadata={FEATURES_HASH: features_hash(definitions)})
+    metadata = {
+        FEATURES_HASH: features_hash(definitions),
+        MARKET_HASH: market_hash(plan.root, partition.rpartition(".")[2]),
+    }
+    written = write_months(plan.root.features(symbol), features, metadata=metadata)
     empty = [name for name in features.columns if features[name].null_count() == len(features)]
     return Outcome(
         outputs=tuple(written),

@@ -25,7 +25,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
 
     from backtest.discovery.folds import split
     from backtest.discovery.hypotheses import longest_window_bars, register, register_hash
-    from backtest.events.detect import EVENT_SCHEMA, event_flags
+    from backtest.events.detect import event_flags, event_schema
     from backtest.events.quality import SYMBOL_QUALITY_SCHEMA, judge
     from backtest.lake.files import read_parquet, write_json, write_parquet
     from backtest.spec.loader import load_spec
@@ -39,13 +39,15 @@ def run(plan: Plan, _partition: str) -> Outcome:
         longest_window_bars=longest_window_bars(definitions),
     )
     states = {symbol: read_parquet(root.states(run_id, symbol)) for symbol in plan.symbols}
-    events = pl.concat([read_parquet(root.symbol_events(run_id, symbol), EVENT_SCHEMA) for symbol in plan.symbols])
+    schema = event_schema(definitions.states)
+    events = pl.concat([read_parquet(root.symbol_events(run_id, symbol), schema) for symbol in plan.symbols])
     events = events.sort("timestamp", "symbol", "event_type")
     quality = judge(
         pl.concat(
             [read_parquet(root.symbol_event_quality(run_id, symbol), SYMBOL_QUALITY_SCHEMA) for symbol in plan.symbols]
         ),
         definitions.gates.gate_e1,
+        {name: event.model.prevalence for name, event in definitions.events.items()},
     )
     tested = {row["event_type"]: row["symbols"].split(",") for row in quality.filter("is_tested").iter_rows(named=True)}
     hypotheses = register(definitions, tested)

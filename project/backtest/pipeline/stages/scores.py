@@ -17,7 +17,7 @@ def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
     return load_spec(plan.spec_root).part_hash(
-        "columns", "features", "states", "events", "templates", "contracts", "costs", "discovery"
+        "columns", "calendars", "features", "states", "events", "templates", "contracts", "costs", "discovery"
     )
 
 

@@ -16,7 +16,7 @@ def partitions(plan: Plan) -> Sequence[str]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("columns", "features", "states", "events", "discovery")
+    return load_spec(plan.spec_root).part_hash("columns", "calendars", "features", "states", "events", "discovery")
 
 
 def inputs(plan: Plan, symbol: str) -> Sequence[Path]:

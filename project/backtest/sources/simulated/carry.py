@@ -16,30 +16,33 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from scipy.special import expit
 
 from backtest.sources.simulated.calendar import Indices
 from backtest.sources.simulated.settings import BARS_PER_DAY, SimulationSettings
 from backtest.sources.simulated.streams import Floats, Streams, decaying, mean_reverting, plateaus
 
 _BARS_PER_HOUR: Final = BARS_PER_DAY // 24
-# Basis in bps: a floor, at which arbitrage holds it while nobody crowds in, and the demand for leverage above it:
-# ln(1 + e^demand), demand being normal with this level and standard deviation. Levels as on BTCUSDT 2023–2025.
-_FLOOR_BPS: Final = -4.3
-_DEMAND_LEVEL_BPS: Final = 2.5
-_DEMAND_SD_BPS, _DEMAND_HALF_LIFE_BARS = 7.0, 30.0 * BARS_PER_DAY
-_MEDIUM_SD_BPS, _MEDIUM_HALF_LIFE_BARS = 1.3, 48.0
+# Basis in bps: a floor, at which arbitrage holds it while nobody crowds in, the demand for leverage above it, ln(1 +
+# e^demand), and a step where demand is high enough for a crowd to follow. Demand is normal, the sum of a slow and a quick
+# part. Fitted to the funding of BTCUSDT 2023-01 … 2025-02: shares below 0, between 0 and 1 bp, at 1 bp; quantiles; ACF.
+_FLOOR_BPS: Final = -4.45
+_DEMAND_SD_BPS, _DEMAND_HALF_LIFE_BARS = 4.4, 40.0 * BARS_PER_DAY
+_QUICK_SD_BPS, _QUICK_HALF_LIFE_BARS = 2.4, 1.0 * BARS_PER_DAY
+_CROWD_BPS, _CROWD_FROM_BPS, _CROWD_WITHIN_BPS = 8.0, 2.5, 0.9
+_MEDIUM_SD_BPS, _MEDIUM_HALF_LIFE_BARS = 0.9, 72.0
 _FAST_SD_BPS, _FAST_HALF_LIFE_BARS = 0.8, 1.0
 # Correlation of their shocks with the return of the same bar.
 _PUSH: Final = 0.25
-# Crowding: bursts a day, mean size in bps, share in which longs crowd in, half-lives of fading and of building up.
+# Crowding: bursts a day, smallest and mean size in bps, share in which longs crowd in, half-lives of fading and of building up.
 _BURSTS_PER_DAY: Final = 1 / 60
-_BURST_MEAN_BPS: Final = 3.0
-_BURST_LONG_SHARE: Final = 0.85
-_BURST_HALF_LIFE_BARS: Final = 2.0 * BARS_PER_DAY
+_BURST_LEAST_BPS, _BURST_MEAN_BPS = 5.0, 8.0
+_BURST_LONG_SHARE: Final = 0.95
+_BURST_HALF_LIFE_BARS: Final = 0.75 * BARS_PER_DAY
 _BURST_BUILDS_UP_HALF_LIFE_BARS: Final = 36.0
 _LARGEST_BASIS_BPS: Final = 200.0
 # Episodes in which spot or the index is away from the perpetual: smallest and mean size in bps, mean length in bars.
-_DISLOCATION_LEAST_BPS, _DISLOCATION_MEAN_BPS, _DISLOCATION_BARS = 6.0, 14.0, 10.0
+_DISLOCATION_LEAST_BPS, _DISLOCATION_MEAN_BPS, _DISLOCATION_BARS = 6.0, 14.0, 6.0
 _INDEX_NOISE_BPS, _INDEX_NOISE_HALF_LIFE_BARS = 0.3, 2.0
 _MARK_MEAN_BARS: Final = _BARS_PER_HOUR // 2
 # The venue's formula, in bps for eight hours.
@@ -54,9 +57,13 @@ def basis_bps(settings: SimulationSettings, symbol: str, bar_shocks: Floats) -> 
     streams, n_ends = Streams(settings.seed, symbol), len(bar_shocks) + 1
     past = np.concatenate(([0.0], bar_shocks))
     keep = np.sqrt(1.0 - _PUSH**2)
-    slow, medium, fast = (streams.normals(f"basis/{part}", n_ends) for part in ("slow", "medium", "fast"))
+    slow, quick, medium, fast = (
+        streams.normals(f"basis/{part}", n_ends) for part in ("slow", "quick", "medium", "fast")
+    )
     demand = mean_reverting(_PUSH * past + keep * slow, _DEMAND_HALF_LIFE_BARS, _DEMAND_SD_BPS)
-    basis = _FLOOR_BPS + np.logaddexp(0.0, _DEMAND_LEVEL_BPS + demand)
+    demand += mean_reverting(_PUSH * past + keep * quick, _QUICK_HALF_LIFE_BARS, _QUICK_SD_BPS)
+    basis = _FLOOR_BPS + np.logaddexp(0.0, demand)
+    basis += _CROWD_BPS * expit((demand - _CROWD_FROM_BPS) / _CROWD_WITHIN_BPS)
     basis += mean_reverting(_PUSH * past + keep * medium, _MEDIUM_HALF_LIFE_BARS, _MEDIUM_SD_BPS)
     basis += mean_reverting(fast, _FAST_HALF_LIFE_BARS, _FAST_SD_BPS)
     return np.clip(basis + _bursts(streams, n_ends), -_LARGEST_BASIS_BPS, _LARGEST_BASIS_BPS)
@@ -65,7 +72,8 @@ def basis_bps(settings: SimulationSettings, symbol: str, bar_shocks: Floats) -> 
 def _bursts(streams: Streams, n_ends: int) -> Floats:
     """Basis due to crowding: it builds up over hours and fades over days."""
     happens, size, side = (streams.uniforms(f"crowding/{what}", n_ends) for what in ("happens", "size", "side"))
-    impulses = np.where(happens < _BURSTS_PER_DAY / BARS_PER_DAY, -_BURST_MEAN_BPS * np.log(size), 0.0)
+    sizes = _BURST_LEAST_BPS - (_BURST_MEAN_BPS - _BURST_LEAST_BPS) * np.log(size)
+    impulses = np.where(happens < _BURSTS_PER_DAY / BARS_PER_DAY, sizes, 0.0)
     impulses *= np.where(side <= _BURST_LONG_SHARE, 1.0, -1.0)
     return decaying(impulses, _BURST_HALF_LIFE_BARS) - decaying(impulses, _BURST_BUILDS_UP_HALF_LIFE_BARS)
 

@@ -1,0 +1,67 @@
+"""Whether what an event or a trade rests on includes a bar that cannot be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from backtest.spec.loader import CompiledEvent, CompiledFeature
+
+Booleans = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+
+def total_lookback_bars(event: CompiledEvent, features: Mapping[str, CompiledFeature]) -> int:
+    """Bars before its own that an event reaches: its windows, and those of the features it names."""
+    named = [features[name].total_lookback_bars for name in event.inputs if name in features]
+    return event.lookback_bars + max(named, default=0)
+
+
+def any_tainted(tainted: Booleans, first: Integers, last: Integers) -> Booleans:
+    """Whether any bar of [first, last] is tainted, for each pair of positions; positions before the first bar count as it.
+
+    Parameters
+    ----------
+    tainted : (n,) bool, the full grid.
+    first, last : (k,) positions, first ≤ last < n.
+    """
+    before = np.concatenate([[0], np.cumsum(tainted, dtype=np.int64)])
+    return np.asarray(before[last + 1] > before[np.maximum(first, 0)])
+
+
+def with_taint(
+    events: pl.DataFrame,
+    frame: pl.DataFrame,
+    definitions: Mapping[str, CompiledEvent],
+    features: Mapping[str, CompiledFeature],
+    masks: Mapping[str, int],
+) -> pl.DataFrame:
+    """`events` of one symbol with ``tainted``: whether a bar of its total look-back cannot be trusted.
+
+    Parameters
+    ----------
+    events : ``event_type`` and ``timestamp``.
+    frame : ``timestamp`` and ``taint`` of the symbol's bars, the full grid.
+    masks : bits of ``taint`` that matter, by event type.
+    """
+    if events.is_empty():
+        return events.with_columns(pl.lit(False).alias("tainted"))
+    bits, stamps = frame["taint"].to_numpy(), frame["timestamp"].to_numpy()
+    tainted = np.zeros(len(events), dtype=bool)
+    types = events["event_type"].to_numpy()
+    at = np.searchsorted(stamps, events["timestamp"].to_numpy())
+    for name in events["event_type"].unique(maintain_order=True):
+        own = np.flatnonzero(types == name)
+        lookback = total_lookback_bars(definitions[name], features)
+        tainted[own] = event_taint((bits & masks[name]) != 0, at[own], lookback)
+    return events.with_columns(pl.Series("tainted", tainted))
+
+
+def event_taint(tainted: Booleans, at: Integers, lookback_bars: int) -> Booleans:
+    """Whether the events at positions `at` have a tainted bar in [at − lookback_bars, at]."""
+    return any_tainted(tainted, at - lookback_bars, at)
