@@ -117,7 +117,9 @@ def kill_switch(
     except BacktestError as fault:
         print(f"HALT: {fault}", file=sys.stderr)
         code = HALT
-    except Exception as fault:  # noqa: BLE001 - a fault of the program itself must stop trading too, not end with 1 (WARN)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # noqa: BLE001 - a fault of the program itself must stop trading too, not end with 1 (WARN)
         import traceback
 
         traceback.print_exc(file=sys.stderr)

@@ -120,11 +120,15 @@ def _halted(report: KillSwitchReport, check: Check) -> KillSwitchReport:
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    """The check, or HALT where its data are unreadable."""
+    """The check, or HALT where its data are unreadable or it fails in any other way."""
+    import polars as pl
+
     try:
         return check()
     except (BacktestError, OSError) as fault:
         return broken(name, str(fault))
+    except (Exception, pl.exceptions.PanicException) as fault:  # noqa: BLE001 - whatever it is, trading may not go on
+        return broken(name, f"the check failed: {fault!r}")
 
 
 def _run_check(root: DataRoot, run_id: str, symbol: str) -> Check:
@@ -167,6 +171,8 @@ class _Live:
 
 
 def _live(root: DataRoot, run_id: str, kind: Kind, now: dt.datetime) -> _Live:
+    import polars as pl
+
     folder = root.live(run_id)
     path = None
     try:
@@ -181,6 +187,8 @@ def _live(root: DataRoot, run_id: str, kind: Kind, now: dt.datetime) -> _Live:
             )
     except (BacktestError, OSError) as fault:
         return _Live(kind, folder, path, fault=str(fault))
+    except (Exception, pl.exceptions.PanicException) as fault:  # noqa: BLE001 - whatever it is, trading may not go on
+        return _Live(kind, folder, path, fault=f"{path} cannot be read: {fault!r}")
     return _Live(kind, folder, path, rows, digest)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backtest.lake.months import write_months
 from backtest.pipeline import kill_switch as kill_switch_of_pipeline
@@ -18,6 +20,7 @@ from .test_monitoring import NOON, _door
 
 CALL = ("kill-switch", "--run-id", "r1", "--symbol", "BTCUSDT", "--now", "2025-01-01T12:00:00Z")
 FILL_HEADER = "timestamp,symbol,side,price,quantity,expected_price,modelled_slippage_bps"
+LIMITS = kill_switch_of_pipeline.Limits(3, 0.15, 2.5, 30.0)
 UNBUILT = {"backtest_drawdown", "feature_drift", "live_edge"}
 
 
@@ -176,6 +179,28 @@ def test_extreme_funding_of_either_sign_is_scaled_to_eight_hours(
 ) -> None:
     _write_bars(live, rate=rate, hours=hours)
     assert _checks(live, capsys)[1]["funding"]["status"] == status
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["equity.csv", "fills.parquet", "fills.jsonl", "equity.parquet"]),
+    content=st.binary(max_size=300)
+    | st.text(alphabet='{}[]":,.0123456789eE-timesaquy_d\n', max_size=200).map(str.encode),
+    is_cut=st.booleans(),
+)
+def test_no_bytes_in_a_live_file_let_its_check_pass_or_crash_the_switch(
+    live: Desk, name: str, content: bytes, is_cut: bool
+) -> None:
+    folder = live.root.live("r1")
+    for file in folder.iterdir():
+        file.unlink()
+    sound = {"equity.csv": b"timestamp,equity_usd\n"}.get(name, b"PAR1" if name.endswith("parquet") else b"")
+    (folder / name).write_bytes(sound + content + (b"PAR1" if is_cut else b""))
+    report = kill_switch_of_pipeline.examine(live.root, "r1", "BTCUSDT", LIMITS, NOON)
+    checks = {check.name: check for check in report.checks}
+    check = checks["drawdown" if name.startswith("equity") else "slippage"]
+    assert check.status in ("WARN", "HALT")
+    assert "the check failed" not in check.text
 
 
 def test_a_position_beyond_its_limit_halts(live: Desk, capsys: pytest.CaptureFixture[str]) -> None:
