@@ -8,7 +8,6 @@ from typing import Final, Literal
 import polars as pl
 
 from backtest.errors import DataError
-from backtest.lake.files import read_parquet
 from backtest.lake.paths import DataRoot
 
 Kind = Literal["equity", "fills"]
@@ -30,11 +29,29 @@ def read_live(path: Path) -> pl.DataFrame:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB; keep what lies further back elsewhere.")
         if path.suffix == ".parquet":
-            return read_parquet(path)
+            return _parquet(path)
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty: it has not even a header or one row.")
         if path.suffix == ".csv":
             return pl.read_csv(path, infer_schema=False)
         return pl.read_ndjson(path, infer_schema_length=None)
-    except (OSError, pl.exceptions.PolarsError) as fault:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as fault:
         raise DataError(f"{path} is unreadable: {str(fault).splitlines()[0]}.") from None
+
+
+def _parquet(path: Path) -> pl.DataFrame:
+    """Rows of a Parquet file of outside origin, read by PyArrow: damaged sizes in one make Polars end the process."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True).read()
+        table.validate(full=True)
+        frame = pl.from_arrow(table)
+    except (pyarrow.ArrowException, ValueError, MemoryError) as fault:
+        raise DataError(
+            f"{path} is not a readable Parquet file: {(str(fault) or repr(fault)).splitlines()[0]}."
+        ) from None
+    if not isinstance(frame, pl.DataFrame):
+        raise DataError(f"{path} holds no table.")
+    return frame
