@@ -171,7 +171,8 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
         discovery_share=spec.discovery.discovery_share,
         longest_window_bars=longest_window_bars(spec),
     )
-    quality = judge(pl.concat([symbol.quality for symbol in prepared.values()]), spec.gates.gate_e1)
+    prevalence = {name: spec.events[name].model.prevalence for name in chosen}
+    quality = judge(pl.concat([symbol.quality for symbol in prepared.values()]), spec.gates.gate_e1, prevalence)
     tested: Mapping[str, Sequence[str]] = {
         row["event_type"]: row["symbols"].split(",") for row in quality.filter("is_tested").iter_rows(named=True)
     }
@@ -205,13 +206,18 @@ class _Prepared:
 
 def _prepared(bars: pl.DataFrame, symbol: str, spec: Spec, event_types: Sequence[str]) -> _Prepared:
     """One symbol's frame, states, events and their quality."""
+    from backtest.cleaning.taint import taint_mask
     from backtest.events.detect import detect_events, missing_datasets
     from backtest.events.quality import symbol_quality
+    from backtest.events.taint import with_taint
     from backtest.states.evaluate import evaluate_states
 
     frame = with_features(bars, spec, inputs_of(spec, event_types))
     needs = {name: missing_datasets(frame, spec.events[name], spec.columns) for name in event_types}
     events = detect_events(frame, [spec.events[name] for name in event_types if not needs[name]], symbol)
+    datasets = {name: column.dataset for name, column in spec.columns.items()}
+    masks = {name: taint_mask(spec.events[name].columns, datasets) for name in event_types}
+    events = with_taint(events, bars, spec.events, spec.features, masks)
     volatility = frame.select(
         "timestamp", "is_gap", spec.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
     )

@@ -95,9 +95,10 @@ def test_the_runbooks_snippets_run_verbatim(simulated, tmp_path: Path, title: st
 def test_the_planted_edge_is_found_and_becomes_blueprints(simulated) -> None:
     lines = (simulated.root / "reports" / "strategy_blueprints" / "first" / "blueprints.jsonl").read_text().splitlines()
     blueprints = [json.loads(line) for line in lines]
-    assert {blueprint["event_type"] for blueprint in blueprints} == {"VOL_SHOCK"}
+    shocks = [blueprint for blueprint in blueprints if blueprint["event_type"] == "VOL_SHOCK"]
+    assert shocks
+    assert all(blueprint["direction"] == -1 for blueprint in shocks)
     for blueprint in blueprints:
-        assert blueprint["direction"] == -1
         assert blueprint["after_cost_expectancy"] > 0
         assert blueprint["entry_lag_bars"] >= 1
         assert set(blueprint["symbols"]) <= {"BTCUSDT", "ETHUSDT"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backtest.lake.months import month_files
@@ -78,12 +78,21 @@ def run(plan: Plan, symbol: str) -> Outcome:
             "tainted_events": int(events["tainted"].sum()),
             "by_type": dict(quality.select("event_type", "n_events").iter_rows()),
         },
-        warnings=tuple(
-            f"{name} on {symbol} is unavailable: needs {', '.join(datasets)}"
-            for name, datasets in needs.items()
-            if datasets
-        ),
+        warnings=_unavailable(symbol, needs),
     )
+
+
+def _unavailable(symbol: str, needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """One sentence on the event types that cannot be detected on a symbol, by what they need; none where all can."""
+    by_need: dict[str, list[str]] = {}
+    for name, datasets in needs.items():
+        if datasets:
+            by_need.setdefault(", ".join(datasets), []).append(name)
+    if not by_need:
+        return ()
+    count = sum(map(len, by_need.values()))
+    told = "; ".join(f"needs {need}: {', '.join(names)}" for need, names in sorted(by_need.items()))
+    return (f"{count} event type{'s are' if count > 1 else ' is'} unavailable on {symbol}. {told}",)
 
 
 STAGE = Stage(
