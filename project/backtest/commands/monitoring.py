@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import sys
 from typing import Annotated, NoReturn
 
@@ -21,6 +22,7 @@ Now = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 TIMEFRAME = "5m"
 CANNOT_TELL = 2
+HALT = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -85,20 +87,91 @@ def kill_switch(
     run_id: RunId,
     symbol: Symbol,
     max_staleness_bars: MaxStalenessBars = 3,
-    max_drawdown: Annotated[float, typer.Option(min=-1.0, max=0.0, help="Lowest return allowed, a fraction.")] = -0.15,
+    max_drawdown: Annotated[
+        float, typer.Option(help="Deepest fall of the live equity allowed, a fraction; -0.15 and 0.15 mean the same.")
+    ] = -0.15,
     max_slippage_ratio: Annotated[
-        float, typer.Option(min=0.0, help="Most slippage allowed, as a multiple of that assumed.")
+        float, typer.Option(help="Most realised slippage allowed, as a multiple of the modelled one.")
     ] = 2.5,
+    max_funding_bps: Annotated[
+        float, typer.Option(help="Largest funding rate allowed, either sign, in bps per 8 hours.")
+    ] = 30.0,
+    max_position_usd: Annotated[
+        float | None, typer.Option(help="Largest position in the symbol, USD; not checked where left out.")
+    ] = None,
+    max_exposure: Annotated[
+        float | None, typer.Option(help="Largest sum of positions over equity; not checked where left out.")
+    ] = None,
+    now: Now = None,
+    as_json: AsJson = False,
 ) -> None:
-    """May trading go on? Not available yet: says so, writes nothing, exit code 2, which callers read as HALT.
+    """May trading go on? Exit code 0 PASS, 1 WARN, anything else HALT. Writes kill_switch_status.json into the run.
+
+    A check without its data is WARN, one whose data are unreadable or contradict themselves is HALT.
 
     Example: backtest kill-switch --run-id run_20250228 --symbol BTCUSDT --max-drawdown -0.15
     """
-    _not_available(
-        f"the kill switch (run {run_id}, {symbol}, at most {max_staleness_bars} stale bars, "
-        f"drawdown {max_drawdown}, slippage ratio {max_slippage_ratio})",
-        "do not trade unattended; its exit code 2 means HALT",
+    try:
+        limits = (max_staleness_bars, max_drawdown, max_slippage_ratio, max_funding_bps, max_position_usd, max_exposure)
+        code = _kill_switch(run_id, symbol, limits, now, as_json=as_json)
+    except BacktestError as fault:
+        print(f"HALT: {fault}", file=sys.stderr)
+        code = HALT
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # noqa: BLE001 - a fault of the program itself must stop trading too, not end with 1 (WARN)
+        import traceback
+
+        traceback.print_exc(file=sys.stderr)
+        print(f"HALT: the kill switch itself failed: {fault!r}", file=sys.stderr)
+        code = HALT
+    raise typer.Exit(code)
+
+
+def _kill_switch(
+    run_id: str,
+    symbol: str,
+    given: tuple[int, float, float, float, float | None, float | None],
+    now: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    from backtest.lake.paths import DataRoot, checked_run_id, checked_symbol
+    from backtest.monitoring.kill_switch import EXIT_CODES
+    from backtest.pipeline.kill_switch import Limits, examine_and_write
+    from backtest.reports.operations import check_table
+
+    bars, drawdown, slippage, funding, position, exposure = given
+    limits = Limits(
+        max_staleness_bars=bars,
+        max_drawdown=_limit("--max-drawdown", abs(drawdown), at_most=1.0),
+        max_slippage_ratio=_limit("--max-slippage-ratio", slippage),
+        max_funding_bps=_limit("--max-funding-bps", funding),
+        max_position_usd=None if position is None else _limit("--max-position-usd", position),
+        max_exposure=None if exposure is None else _limit("--max-exposure", exposure),
     )
+    root, moment = DataRoot.from_environment(), _moment(now)
+    report, unwritten = examine_and_write(root, checked_run_id(run_id), checked_symbol(symbol), limits, moment)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        show(check_table(report.checks))
+        print(f"{report.status}: run {run_id}, {symbol}, {moment:%Y-%m-%d %H:%M:%S} UTC")
+    for check in report.checks:
+        if check.status == "HALT":
+            print(f"HALT: {check.name}: {check.text}", file=sys.stderr)
+    if unwritten is None:
+        print(f"written: {root.kill_switch_status(run_id)}", file=sys.stderr)
+        return EXIT_CODES[report.status]
+    print(f"HALT: {unwritten}", file=sys.stderr)
+    return HALT
+
+
+def _limit(name: str, value: float, at_most: float = math.inf) -> float:
+    if not (0 < value <= at_most and math.isfinite(value)):
+        allowed = "a positive number" if at_most == math.inf else f"a number between 0 and {at_most:g}, of either sign"
+        raise MisuseError(f"{name} {value:g} is not allowed: it is {allowed}.")
+    return value
 
 
 def validate_oos_window(

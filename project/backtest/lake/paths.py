@@ -160,6 +160,13 @@ class DataRoot:
     def run_manifest(self, run_id: str) -> Path:
         return self.run(run_id) / "run_manifest.json"
 
+    def kill_switch_status(self, run_id: str) -> Path:
+        return self.run(run_id) / "kill_switch_status.json"
+
+    def live(self, run_id: str) -> Path:
+        """Where a live account that trades the run's blueprints leaves its equity and fills."""
+        return self.path / "live" / checked_run_id(run_id)
+
     def run_lake(self, run_id: str) -> Path:
         return self.lake / "runs" / checked_run_id(run_id)
 

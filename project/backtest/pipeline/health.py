@@ -31,7 +31,6 @@ SOME_SPACE_BYTES: Final = 5 << 30
 # A lake with more gaps than this is not what the venue has published; its archives miss far less.
 MANY_GAPS_SHARE: Final = 0.01
 FOLDERS: Final = ("lake", "runs", "reports", "events")
-OPTIONAL_DATASETS: Final = ("funding", "metrics", "liquidations", "book_ticker")
 SHARED_LAKE: Final = ("lake/cleaned/", "lake/features/")
 REQUIREMENTS_SECONDS: Final = 60
 MAX_NAMED: Final = 5
@@ -184,7 +183,7 @@ def _quality(root: DataRoot, spec_root: Path) -> Iterator[HealthFinding]:
             continue
         yield from _gaps(root, symbol)
         yield from _features(root, spec_root, symbol)
-        yield from _datasets(root, symbol)
+        yield from _datasets(root, spec_root, symbol)
 
 
 def _gaps(root: DataRoot, symbol: str) -> Iterator[HealthFinding]:
@@ -230,12 +229,20 @@ def _features(root: DataRoot, spec_root: Path, symbol: str) -> Iterator[HealthFi
         yield HealthFinding("lake", "warning", text, again)
 
 
-def _datasets(root: DataRoot, symbol: str) -> Iterator[HealthFinding]:
-    folders = [*root.lake.glob(f"raw/*/perp/{symbol}/*")]
-    have = {folder.name for folder in folders if month_files(folder)}
-    missing = [name for name in OPTIONAL_DATASETS if name not in have]
-    if not month_files(root.cleaned_bars("spot", symbol)):
-        missing.append("spot bars")
+def _datasets(root: DataRoot, spec_root: Path, symbol: str) -> Iterator[HealthFinding]:
+    """Data sets that the spec's columns come from and the lake does not have of the symbol."""
+    from backtest.spec.loader import load_spec
+
+    have = {folder.name for folder in root.lake.glob(f"raw/*/perp/{symbol}/*") if month_files(folder)}
+    if month_files(root.cleaned_bars("spot", symbol)):
+        have.add("spot")
+    try:
+        columns = load_spec(spec_root).columns.values()
+    except BacktestError:
+        return  # told with the spec
+    # A data set is named by its first word: "spot ohlcv_5m", "ohlcv_5m with quote and taker volumes".
+    named = {column.dataset.split()[0] for column in columns} - {"ohlcv_5m"}
+    missing = sorted(named - have)
     if missing:
         text = f"{symbol} has no {', '.join(missing)}: events that need them are not tested"
         yield HealthFinding("lake", "note", text, "backtest ingest --help, or backtest import-raw --help")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from backtest.monitoring.freshness import Freshness
+    from backtest.monitoring.kill_switch import Check
 
 
 def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
@@ -43,6 +44,12 @@ def freshness_table(verdicts: Sequence[Freshness]) -> Table:
         )
     columns = ("symbol", "layer", "data set", "last complete (UTC)", "behind", "status", "")
     return plain_table("Freshness of the lake", columns, rows, right=("behind",))
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """Each check with its verdict, value and limit, and what it was taken from."""
+    rows = [(check.name, check.status, check.text, check.data or "–", check.data_time or "–") for check in checks]
+    return plain_table("Kill switch", ("check", "status", "value and limit", "taken from", "of"), rows)
 
 
 def _step(seconds: int) -> str:

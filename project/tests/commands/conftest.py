@@ -36,10 +36,10 @@ class Desk:
         frame = pl.DataFrame({"timestamp": stamps, "close": closes}).cast({"timestamp": pl.Datetime("ms", "UTC")})
         write_months(self.root.cleaned_bars("perp", symbol), frame)
 
-    def write_run(self, run_id: str, **changes: Any) -> None:
+    def write_run(self, name: str, /, **changes: Any) -> None:
         """The manifest of a finished run that searched January to February 2024."""
         manifest = {
-            "run_id": run_id,
+            "run_id": name,
             "status": "finished",
             "started_at": "2025-01-01T10:00:00.000Z",
             "finished_at": "2025-01-01T10:00:09.000Z",
@@ -59,7 +59,7 @@ class Desk:
                 "confirmation_end": "2024-03-01",
             },
         }
-        write_json(self.root.run_manifest(run_id), manifest | changes)
+        write_json(self.root.run_manifest(name), manifest | changes)
 
 
 @pytest.fixture
