@@ -10,8 +10,9 @@ mean of atoms, so that numbers for all states, for one state, for a symbol and p
 
 References
 ----------
-Stephens (2017), Biostatistics 18; Urbut, Wang, Carbonetto & Stephens (2019), Nature Genetics 51; jackknife scores:
-Cameron & Miller (2015), J. Human Resources 50.
+Smyth (2004), Statistical Applications in Genetics and Molecular Biology 3; Stephens (2017), Biostatistics 18;
+Urbut, Wang, Carbonetto & Stephens (2019), Nature Genetics 51; jackknife scores: Cameron & Miller (2015), J. Human
+Resources 50.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ Booleans = NDArray[np.bool_]
 
 MIN_EVENTS: Final = 8
 MIN_DAYS: Final = 5
+VARIANCE_PRIOR_DAYS: Final = 4.0
+"""A block's pooled variance counts as much as this many days of an atom's own."""
 CORRELATION_KEPT: Final = 0.6
 """Estimated correlations between atoms are shrunk 40 % towards zero."""
 GRID_BPS: Final = (0.0, 0.35, 0.7, 1.4, 2.8, 5.6, 11.0)
@@ -138,8 +141,10 @@ def block_means(
 
     Notes
     -----
-    δ_ig = (S_ig − ȳ_i N_ig)/(n_i − N_ig); Σ_ij = √((G_i−1)/G_i · (G_j−1)/G_j) Σ_g δ_ig δ_jg; the diagonal times
-    (G−1)/(G−3); correlations times 0.6. An atom with fewer than 8 events or 5 days, or without variation, is unobserved.
+    δ_ig = (S_ig − ȳ_i N_ig)/(n_i − N_ig); Σ_ij = √((G_i−1)/G_i · (G_j−1)/G_j) Σ_g δ_ig δ_jg; correlations times 0.6.
+    Of a few days some atoms seem precise by chance, and a Gaussian likelihood would believe them; so n_i Σ_ii is averaged
+    with its mean over the block, weights ν = G−1 and 4 (Smyth 2004), then times ν/(ν−2) with ν = G+3. An atom with fewer
+    than 8 events or 5 days, or without variation, is unobserved.
     """
     blocks, atoms = shape
     cell, size = block * atoms + slot, blocks * atoms
@@ -152,7 +157,7 @@ def block_means(
         variance = segment_sums(delta**2, cell, size)
         scale = segment_sums(np.abs(day_sums), cell, size) / n
         observed = (n >= MIN_EVENTS) & (groups >= MIN_DAYS) & (np.sqrt(variance) > 1e-12 * scale)
-        corrected = np.where(observed, np.sqrt(variance * (groups - 1.0) / (groups - 3.0)), 0.0).reshape(shape)
+        corrected = np.where(observed, np.sqrt(_moderated(variance, n, groups, observed, shape)), 0.0).reshape(shape)
         unit = np.where(observed[cell], delta / np.sqrt(variance[cell]), 0.0)
     correlation = CORRELATION_KEPT * _grams(unit, day, block, slot, shape)
     diagonal = np.arange(atoms)
@@ -161,6 +166,16 @@ def block_means(
     is_observed = observed.reshape(shape)
     covariance[:, diagonal, diagonal] = np.where(is_observed, corrected**2, 1.0)
     return BlockMeans(np.where(is_observed, mean.reshape(shape), 0.0), covariance, is_observed)
+
+
+def _moderated(variance: Floats, n: Floats, groups: Floats, observed: Booleans, shape: tuple[int, int]) -> Floats:
+    """Variances of atoms' means, drawn towards their block's variance of a single event, and corrected for their ν."""
+    known = np.where(observed, groups - 1.0, 0.0)
+    per_event = np.where(observed, variance * n, 0.0)
+    pooled = (known * per_event).reshape(shape).sum(axis=1) / known.reshape(shape).sum(axis=1)
+    freedom = groups - 1.0 + VARIANCE_PRIOR_DAYS
+    moderated = (known * per_event + VARIANCE_PRIOR_DAYS * np.repeat(pooled, shape[1])) / freedom
+    return np.asarray(moderated / n * freedom / (freedom - 2.0))
 
 
 def _grams(unit: Floats, day: Integers, block: Integers, slot: Integers, shape: tuple[int, int]) -> Floats:

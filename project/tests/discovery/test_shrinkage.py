@@ -127,12 +127,27 @@ def test_covariance_agrees_with_deleting_one_day_at_a_time() -> None:
     scores = np.array([[left_out(a, g) - whole[a] if g in active[a] else 0.0 for g in range(30)] for a in range(2)])
     groups = np.array([len(days) for days in active])
     raw = scores @ scores.T * np.sqrt(np.outer((groups - 1) / groups, (groups - 1) / groups))
-    sizes = np.sqrt(np.diag(raw) * (groups - 1) / (groups - 3))
+    n = np.array([count[slot == atom].sum() for atom in range(2)])
+    per_event = np.diag(raw) * n
+    block = np.average(per_event, weights=groups - 1)
+    own = [np.average([one, block], weights=[g - 1, 4]) for one, g in zip(per_event, groups, strict=True)]
+    sizes = np.sqrt(own / n * (groups + 3) / (groups + 1))
     correlation = raw[0, 1] / np.sqrt(raw[0, 0] * raw[1, 1])
     assert found.mean[0, :2] == pytest.approx(whole)
     assert np.sqrt(np.diag(found.covariance[0])[:2]) == pytest.approx(sizes)
     assert found.covariance[0, 0, 1] == pytest.approx(CORRELATION_KEPT * correlation * sizes[0] * sizes[1])
     assert found.covariance[0, 2].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_an_atom_that_seems_precise_by_chance_is_not_believed() -> None:
+    rng = np.random.default_rng(8)
+    day = np.concatenate([np.arange(100), np.arange(100), np.arange(9)])
+    slot = np.repeat([0, 1, 2], [100, 100, 9])
+    y = np.concatenate([rng.normal(0, 30, 200), 10 + rng.normal(0, 0.5, 9)])
+    found = block_means(y, np.ones(209, np.int64), day, np.zeros(209, np.int64), slot, (1, 3))
+    error = np.sqrt(np.diag(found.covariance[0]))
+    assert error[2] > 5.0
+    assert error[:2] == pytest.approx(3.0, rel=0.15)
 
 
 def simulated(seed: int, null_share: float) -> tuple[np.ndarray, np.ndarray, BlockMeans]:
