@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shlex
-import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +26,7 @@ from backtest.command_options import (
     spec_root,
 )
 from backtest.errors import MisuseError, NotAvailableError, did_you_mean
+from backtest.terminal_output import show, width
 
 if TYPE_CHECKING:
     import polars as pl
@@ -233,7 +233,7 @@ def demo(workers: Workers = None) -> None:
     _print_quality(root, report)
     _print_candidates(root, report)
     print()
-    _show(planted_table(planted_comparison(described.planted_edges, _candidates(root, report))))
+    show(planted_table(planted_comparison(described.planted_edges, _candidates(root, report))))
     _say_next(
         f"look at one event: backtest spec show VOL_SHOCK; or run on it yourself: "
         f"{ENVIRONMENT_VARIABLE}={root.path} make discover-edges RUN_ID=mine"
@@ -341,7 +341,7 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
         if instance.stage.name == "clean"
     ]
     if paths:
-        _show(quality_table(pl.concat([read_parquet(path) for path in paths])))
+        show(quality_table(pl.concat([read_parquet(path) for path in paths])))
     checks = [
         root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
     ]
@@ -350,7 +350,7 @@ def _print_quality(root: DataRoot, report: RunReport) -> None:
         if spans.is_empty():
             print("Perpetual, spot, index and mark agree wherever there are both.")
         else:
-            _show(cross_check_table(spans))
+            show(cross_check_table(spans))
 
 
 def _candidates(root: DataRoot, report: RunReport) -> pl.DataFrame:
@@ -374,25 +374,14 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     print(f"\n{len(candidates):,} hypotheses, {tested:,} with enough events, {passed:,} passed every gate.")
     if passed:
         title = "Best candidates, one for all states and symbols of an event, trade and horizon"
-        _show(candidate_table(best_candidates(candidates, 20), title, _width()))
+        show(candidate_table(best_candidates(candidates, 20), title, width()))
     else:
         print("No candidate passed: with these data, costs and error rates there is no edge to report.")
     if passed < 10 and tested:
-        _show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", _width()))
+        show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", width()))
     print("\nWritten to:")
     for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
         print(f"  {place}")
-
-
-def _show(table: object) -> None:
-    from rich.console import Console
-
-    Console(width=_width(), highlight=False).print(table)
-
-
-def _width() -> int:
-    """Columns of the terminal; a pipe has none of its own, and a table cut to 80 would lose figures."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 190
 
 
 def _say_next(text: str) -> None:
