@@ -115,8 +115,11 @@ class DayRows:
         )
 
 
-def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
+def collect_rows(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds) -> DayRows:
     """Day scores of every registered hypothesis, pooled ones summed over symbols day by day.
+
+    Where a horizon's clusters are longer than a day they are counted from the first day of the confirmation fold, so that
+    none has days of both folds.
 
     Parameters
     ----------
@@ -133,7 +136,8 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame) -> DayRows:
     owner = rows["owner"].to_numpy().astype(np.int64)
     day = rows["day"].to_numpy().astype(np.int64)
     length = blocks[owner] if len(owner) else np.ones(0, np.int64)
-    day = day // length * length
+    cut = folds.first_confirmation_day
+    day = cut + (day - cut) // length * length
     span = int(day.max(initial=0)) + 1
     key, group = np.unique(owner * span + day, return_inverse=True)
     return DayRows(
@@ -157,7 +161,7 @@ def assess(
     made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign. The confirmation level
     is divided by `confirmation_openings`: how many searches have read that fold, this one included.
     """
-    rows = collect_rows(register, scores)
+    rows = collect_rows(register, scores, folds)
     return assess_rows(register, rows, scores, folds, spec, confirmation_openings=confirmation_openings)
 
 
@@ -172,8 +176,7 @@ def assess_rows(
 ) -> pl.DataFrame:
     """`assess` on `rows` that are collected from `scores` already."""
     size = len(register)
-    epoch = np.datetime64("1970-01-01", "D")
-    cut = int((np.datetime64(folds.confirmation_start, "D") - epoch).astype(np.int64))
+    cut = folds.first_confirmation_day
     first, second = rows.where(rows.day < cut), rows.where(rows.day >= cut)
     profiles = {event: spec.gates.discovery_profile(event) for event in register["event_type"].unique()}
     limits = _Limits([profiles[event] for event in register["event_type"]])

@@ -152,8 +152,7 @@ def _cell_states(register: pl.DataFrame, spec: Spec) -> pl.DataFrame:
 
 def _cell_days(scores: pl.DataFrame, owner: pl.DataFrame, blocks: pl.DataFrame, folds: Folds) -> pl.DataFrame:
     """Σy and count of every cell and cluster of days of the discovery fold."""
-    epoch = np.datetime64("1970-01-01", "D")
-    cut = int((np.datetime64(folds.confirmation_start, "D") - epoch).astype(np.int64))
+    cut = folds.first_confirmation_day
     columns = (*TRIAL, "symbol", "state_id", "day", "n", "sum_y")
     first = scores.lazy().filter(pl.col("day") < cut).select(columns)
     is_atom = pl.col("state_id").str.starts_with(ATOM_PREFIX)

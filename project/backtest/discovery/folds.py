@@ -33,6 +33,11 @@ class Folds:
         return cls(*(dt.date.fromisoformat(dates[field.name]) for field in fields(cls)))
 
     @property
+    def first_confirmation_day(self) -> int:
+        """Days from 1970-01-01 to the first day of the confirmation fold."""
+        return (self.confirmation_start - dt.date(1970, 1, 1)).days
+
+    @property
     def embargo_days(self) -> int:
         return (self.confirmation_start - self.discovery_end).days
 

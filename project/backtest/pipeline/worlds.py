@@ -193,7 +193,7 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
             f"no event type is fit to be tested on {market.settings.days} simulated days; ask for more days."
         )
     day_scores = pl.concat(scores)
-    rows = collect_rows(hypotheses, day_scores)
+    rows = collect_rows(hypotheses, day_scores, folds)
     return Search(folds, quality, hypotheses, rows, assess_rows(hypotheses, rows, day_scores, folds, spec))
 
 

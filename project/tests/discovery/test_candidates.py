@@ -140,7 +140,7 @@ def test_the_discovery_fold_decides_alone_what_is_confirmed() -> None:
 
 def test_pooled_day_scores_are_the_sums_of_the_symbols_days() -> None:
     some = scores(5.0)
-    rows = collect_rows(REGISTER, some)
+    rows = collect_rows(REGISTER, some, FOLDS)
     index = (
         REGISTER.with_row_index("owner")
         .filter(
@@ -165,6 +165,22 @@ def test_pooled_day_scores_are_the_sums_of_the_symbols_days() -> None:
     assert mine.day.tolist() == expected["day"].to_list()
     assert mine.n.tolist() == expected["n"].to_list()
     assert mine.sums["sum_z"] == pytest.approx(expected["sum_z"].to_numpy())
+
+
+def test_clusters_longer_than_a_day_do_not_straddle_the_folds() -> None:
+    key = ("event_type", "policy", "horizon", "state_id")
+    long = (
+        REGISTER.filter(pl.col("symbol") == "BTCUSDT").with_columns(pl.lit("1d").alias("horizon")).unique(key).head(1)
+    )
+    cut = FOLDS.first_confirmation_day
+    some = scores(5.0).filter(pl.col("symbol") == "BTCUSDT").head(6)
+    some = some.with_columns(
+        pl.Series("day", [cut - 3, cut - 2, cut - 1, cut, cut + 1, cut + 2], dtype=pl.Int32),
+        *(pl.lit(long[name].item()).alias(name) for name in key),
+    )
+    rows = collect_rows(long, some, FOLDS)
+    assert (rows.day - cut).tolist() == [-4, -2, 0, 2]
+    assert rows.n.tolist() == [1, 2, 2, 1]
 
 
 def test_permuting_symbols_and_rows_permutes_results() -> None:
