@@ -312,17 +312,21 @@ def _again() -> str:
 
 def _discover(request: Request, stages: tuple[str, ...], event_type: str | None = None) -> None:
     report = _executed(request, stages)
+    _print_quality(request.root, report)
     _print_candidates(request.root, report, event_type)
-    _say_next(f"read the manifest: python -m json.tool {report.manifest}")
+    _say_next(
+        f"see why one passed or not: backtest explain CANDIDATE_ID --run-id {report.run_id} (ids: backtest candidates)"
+    )
 
 
 def _partly(request: Request, stages: tuple[str, ...], missing: str) -> None:
     """Run what is built, then end with NotAvailableError, saying so before and after."""
     print(f"note: {missing}: not available yet; everything before it runs now", file=sys.stderr)
     report = _executed(request, stages)
+    _print_quality(request.root, report)
     _print_candidates(request.root, report)
     raise NotAvailableError(
-        f"{missing} not available yet. Discovery is done and kept (run {report.run_id}); "
+        f"{missing}: not available yet. Discovery is done and kept (run {report.run_id}); "
         "make discover-edges-from-raw does the same and ends with 0."
     )
 
