@@ -10,13 +10,14 @@ Annals of Mathematical Statistics 30.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
+Real = TypeVar("Real", np.float32, np.float64)
 
 HYPOTHESES_PER_CHUNK: Final = 2048
 
@@ -86,7 +87,7 @@ def tree_bh(p: Floats, families: Sequence[str], events: Sequence[str], level: fl
     return selected
 
 
-def normal_scale(t: Floats, degrees_of_freedom: Floats) -> Floats:
+def normal_scale(t: NDArray[Real], degrees_of_freedom: NDArray[Real]) -> NDArray[Real]:
     """Wallace's transform of a t value to the normal scale, so that different degrees of freedom compare."""
     nu = degrees_of_freedom
     return np.asarray(np.sign(t) * np.sqrt(nu * np.log1p(t**2 / nu)) * (8 * nu + 1) / (8 * nu + 3))
@@ -119,6 +120,11 @@ def sign_flip_step_down(
     Returns
     -------
     (m,) p̃₍ⱼ₎ = max_{k≤j} (1 + #{b : max_{l≥k} |ζ*₍ₗ₎| ≥ |ζ₍ₖ₎|})/(B+1).
+
+    Notes
+    -----
+    The draws are worked on in single precision: they are compared with one another only, the observed one among them,
+    and the memory they take is what the time goes into.
     """
     days, m = day_sums.shape
     if m == 0:
@@ -127,17 +133,19 @@ def sign_flip_step_down(
     squares = (day_sums**2).sum(axis=0)
     count_squares = (day_counts**2).sum(axis=0)
     groups = (day_counts > 0).sum(axis=0)
-    signs = rng.integers(0, 2, size=(draws, days)).astype(np.float64) * 2.0 - 1.0
-    weights = np.vstack([np.ones(days), signs])
-    extremes = np.empty((draws + 1, m))
+    signs = rng.integers(0, 2, size=(draws, days)).astype(np.float32) * 2.0 - 1.0
+    weights = np.vstack([np.ones(days, np.float32), signs])
+    extremes = np.empty((draws + 1, m), np.float32)
     for first in range(0, m, HYPOTHESES_PER_CHUNK):
         chunk = slice(first, first + HYPOTHESES_PER_CHUNK)
-        mean = weights @ day_sums[:, chunk] / n[chunk]
-        cross = weights @ (day_sums[:, chunk] * day_counts[:, chunk])
-        variance = squares[chunk] - 2.0 * mean * cross + mean**2 * count_squares[chunk]
-        variance *= groups[chunk] / (groups[chunk] - 1.0) / n[chunk] ** 2
+        mean = weights @ (day_sums[:, chunk] / n[chunk]).astype(np.float32)
+        cross = weights @ (day_sums[:, chunk] * day_counts[:, chunk]).astype(np.float32)
+        variance = squares[chunk].astype(np.float32) - 2.0 * mean * cross
+        variance += mean**2 * count_squares[chunk].astype(np.float32)
+        variance *= (groups[chunk] / (groups[chunk] - 1.0) / n[chunk] ** 2).astype(np.float32)
         with np.errstate(divide="ignore", invalid="ignore"):
-            zeta = normal_scale(mean / np.sqrt(np.maximum(variance, 0.0)), degrees_of_freedom[chunk])
+            t = mean / np.sqrt(np.maximum(variance, 0.0))
+            zeta = normal_scale(t, degrees_of_freedom[chunk].astype(np.float32))
         extremes[:, chunk] = np.nan_to_num(np.where(one_sided[chunk], zeta, np.abs(zeta)), nan=-np.inf)
     observed = extremes[0]
     order = np.argsort(-observed, kind="stable")

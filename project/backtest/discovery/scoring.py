@@ -24,7 +24,7 @@ from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers,
 from backtest.discovery.hypotheses import Trial, event_trials
 from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
 from backtest.engine.costs import market_impact, round_trip_cost
-from backtest.events.taint import any_tainted
+from backtest.events.taint import any_tainted, counted_before
 from backtest.spec.models import ALL_STATES
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class SymbolMarket:
     fallback_direction: Floats
     turnover_usd: Floats
     states: dict[str, Booleans]
-    tainted: Booleans
-    """Whether the bar itself cannot be trusted."""
+    tainted_before: Integers
+    """How many bars before each position cannot be trusted, one position more than there are bars."""
     planted_drift: Floats | None = None
     """Of a simulated market, where the frame has it."""
 
@@ -94,7 +94,9 @@ def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: 
         fallback_direction=array("fallback_direction"),
         turnover_usd=array("bar_turnover_usd"),
         states={name: states[name].fill_null(value=False).to_numpy() for name in states.columns if name != "timestamp"},
-        tainted=frame["is_tainted"].to_numpy() if "is_tainted" in frame.columns else np.zeros(len(frame), dtype=bool),
+        tainted_before=counted_before(
+            frame["is_tainted"].to_numpy() if "is_tainted" in frame.columns else np.zeros(len(frame), dtype=bool)
+        ),
         planted_drift=array(PLANTED_DRIFT) if PLANTED_DRIFT in frame.columns else None,
     )
 
@@ -213,7 +215,9 @@ def _score_trial(
         None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, direction[event]),
     )
     days, counts, sums = sum_by_day(trades, members[event])
-    suspect = tainted_by_day(trades.day, tainted[event] | any_tainted(market.tainted, bar, exit_), members[event])
+    suspect = tainted_by_day(
+        trades.day, tainted[event] | any_tainted(market.tainted_before, bar, exit_), members[event]
+    )
     return score_frame(trial.policy.policy_id, trial.horizon, state_ids, days, counts, sums, suspect)
 
 

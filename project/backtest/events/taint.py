@@ -22,16 +22,20 @@ def total_lookback_bars(event: CompiledEvent, features: Mapping[str, CompiledFea
     return event.lookback_bars + max(named, default=0)
 
 
-def any_tainted(tainted: Booleans, first: Integers, last: Integers) -> Booleans:
+def counted_before(tainted: Booleans) -> Integers:
+    """(n + 1,) how many of the n bars of the full grid before each position are tainted."""
+    return np.concatenate([[0], np.cumsum(tainted, dtype=np.int64)])
+
+
+def any_tainted(tainted_before: Integers, first: Integers, last: Integers) -> Booleans:
     """Whether any bar of [first, last] is tainted, for each pair of positions; positions before the first bar count as it.
 
     Parameters
     ----------
-    tainted : (n,) bool, the full grid.
+    tainted_before : (n + 1,) of `counted_before`.
     first, last : (k,) positions, first ≤ last < n.
     """
-    before = np.concatenate([[0], np.cumsum(tainted, dtype=np.int64)])
-    return np.asarray(before[last + 1] > before[np.maximum(first, 0)])
+    return np.asarray(tainted_before[last + 1] > tainted_before[np.maximum(first, 0)])
 
 
 def with_taint(
@@ -64,4 +68,4 @@ def with_taint(
 
 def event_taint(tainted: Booleans, at: Integers, lookback_bars: int) -> Booleans:
     """Whether the events at positions `at` have a tainted bar in [at − lookback_bars, at]."""
-    return any_tainted(tainted, at - lookback_bars, at)
+    return any_tainted(counted_before(tainted), at - lookback_bars, at)

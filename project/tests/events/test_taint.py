@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from backtest.discovery.day_scores import tainted_by_day
-from backtest.events.taint import any_tainted, event_taint, total_lookback_bars, with_taint
+from backtest.events.taint import any_tainted, counted_before, event_taint, total_lookback_bars, with_taint
 from backtest.spec.loader import load_spec
 
 SPEC = load_spec(Path(__file__).resolve().parents[3] / "spec")
@@ -24,7 +24,7 @@ def test_any_tainted_equals_a_loop() -> None:
     first = np.array([begin for begin, _ in spans])
     last = np.array([max(begin, 0) + length for begin, length in spans])
     expected = [bool(tainted[max(a, 0) : b + 1].any()) for a, b in zip(first, last, strict=True)]
-    assert any_tainted(tainted, first, last).tolist() == expected
+    assert any_tainted(counted_before(tainted), first, last).tolist() == expected
 
 
 def test_an_event_is_tainted_by_a_bar_of_its_look_back_and_by_no_later_one() -> None:
