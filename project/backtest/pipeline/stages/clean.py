@@ -108,7 +108,7 @@ def run(plan: Plan, partition: str) -> Outcome:
             **totals,
         },
         warnings=(
-            f"{len(known)} known defects of the venue's files concern {symbol} ({market}); their bars are tainted "
+            f"known defects of the venue's files that concern {symbol} ({market}): {len(known)}; their bars are tainted "
             "(what and why: this stage's log, spec/known_defects.yaml)",
         )
         if known
