@@ -158,8 +158,9 @@ def assess(
     """Every registered hypothesis with its estimates, p- and q-values and gates (`CANDIDATE_SCHEMA`).
 
     The tests read the discovery fold alone; the confirmation fold is read for the hypotheses that the discovery fold
-    made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign. The confirmation level
-    is divided by `confirmation_openings`: how many searches have read that fold, this one included.
+    made candidates, in the direction it chose. A two-sided hypothesis takes the verb of its sign. `confirmation_openings`
+    is how many searches have read that fold, this one included; each further one has less of the confirmation level
+    (`Gates.share_of_level`).
     """
     rows = collect_rows(register, scores, folds)
     return assess_rows(register, rows, scores, folds, spec, confirmation_openings=confirmation_openings)
@@ -212,7 +213,7 @@ def assess_rows(
     confirmation_p = np.where(candidate, np.nan_to_num(later.one_sided_p(sign), nan=1.0), np.nan)
     tested = np.flatnonzero(candidate)
     confirmation_q = _filled(size, tested, benjamini_hochberg_q(confirmation_p[tested]))
-    confirmation_level = limits("confirmation_level") / confirmation_openings
+    confirmation_level = limits("confirmation_level") * spec.gates.share_of_level(confirmation_openings)
     confirmed = candidate & (confirmation_q <= confirmation_level)
 
     with np.errstate(divide="ignore", invalid="ignore"):

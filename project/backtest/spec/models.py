@@ -385,7 +385,7 @@ class Stability(Model):
 
 
 class GateProfile(Model):
-    """Limits a candidate is held to."""
+    """Limits a candidate is held to; those that are left out are not asked for."""
 
     min_events: Annotated[int, Field(ge=2)]
     min_days: Annotated[int, Field(ge=2)]
@@ -399,6 +399,22 @@ class GateProfile(Model):
     min_probability_above_cost: Share
     conservative_cost_multiple: Annotated[float, Field(ge=1, le=10)]
     stability: Stability
+    min_deflated_sharpe: Share | None = None
+    """Probability that the Sharpe ratio is above the best that as many trials give by luck."""
+    max_backtest_overfitting: Share | None = None
+    """Probability that the event's best hypothesis of one half of the time is below the median in the other half."""
+    min_cusum_p: Share | None = None
+    """P of so large a drift of the mean within the discovery fold where it does not drift."""
+    max_placebo_p: Share | None = None
+    """P of so large an advantage over the same trade at placebo times where there is none."""
+    min_years_same_sign: Share | None = None
+    min_symbols_same_sign: Share | None = None
+    max_tainted_share: Share | None = None
+
+
+ProfileName = Literal["discovery", "promotion"]
+SEARCH_WIDE: Final = frozenset({"tree_level", "family_wise_level", "candidate_level", "confirmation_level"})
+"""Limits of a profile that no event can have of its own: they are levels of one control over the whole search."""
 
 
 class EventQuality(Model):
@@ -412,28 +428,50 @@ class EventQuality(Model):
 
 
 class Gates(Model):
-    """Event quality, profiles, and overrides per event of single limits of the discovery profile."""
+    """Event quality, profiles, and overrides per event of single limits of a profile."""
 
     gate_e1: EventQuality
-    profiles: dict[Literal["discovery", "promotion"], GateProfile]
-    overrides: dict[EventName, dict[str, float | int]] = Field(default_factory=dict)
+    confirmation_budget: Annotated[float, Field(ge=1, le=100)]
+    """What all openings of one confirmation fold may spend together, in levels of the first one."""
+    profiles: dict[ProfileName, GateProfile]
+    overrides: dict[EventName, dict[ProfileName, dict[str, float | int | dict[str, int]]]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _complete(self) -> Gates:
-        if "discovery" not in self.profiles:
-            raise ValueError("profiles needs an entry 'discovery'")
-        allowed = set(GateProfile.model_fields) - {"stability"}
-        for event, limits in self.overrides.items():
-            unknown = sorted(set(limits) - allowed)
-            if unknown:
-                raise ValueError(f"overrides of {event} name {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
+        missing = sorted({"discovery", "promotion"} - set(self.profiles))
+        if missing:
+            raise ValueError(f"profiles needs an entry {missing[0]!r}")
+        allowed = set(GateProfile.model_fields) - SEARCH_WIDE
+        for event, profiles in self.overrides.items():
+            for name, limits in profiles.items():
+                for limit in sorted(set(limits) - allowed):
+                    why = " (a level of the whole search is the same for every event)" if limit in SEARCH_WIDE else ""
+                    raise ValueError(
+                        f"overrides of {event} name {limit!r}{why}; allowed are {', '.join(sorted(allowed))}"
+                    )
+                try:
+                    self.profile(name, event)
+                except ValueError as fault:
+                    raise ValueError(f"overrides of {event}, {name}: {fault}") from None
         return self
+
+    def profile(self, name: ProfileName, event_type: str) -> GateProfile:
+        """A profile with the event's overrides."""
+        profile = self.profiles[name]
+        limits = self.overrides.get(event_type, {}).get(name)
+        return GateProfile.model_validate({**profile.model_dump(), **limits}) if limits else profile
 
     def discovery_profile(self, event_type: str) -> GateProfile:
         """The discovery profile with the event's overrides."""
-        profile = self.profiles["discovery"]
-        limits = self.overrides.get(event_type)
-        return GateProfile.model_validate({**profile.model_dump(), **limits}) if limits else profile
+        return self.profile("discovery", event_type)
+
+    def share_of_level(self, opening: int) -> float:
+        """Share of a level that the n-th opening of a confirmation or out-of-sample window is held to.
+
+        The first has all of it, the n-th (budget − 1)/((n − 1) n): summed over however many openings there will be, not
+        more than the budget is spent, and the level of each is known beforehand.
+        """
+        return 1.0 if opening <= 1 else min(1.0, (self.confirmation_budget - 1.0) / ((opening - 1) * opening))
 
 
 class Discovery(Model):

@@ -82,8 +82,18 @@ def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:
         ("states/session.yaml", "values:", "values: &x", "states/session.yaml"),
         ("templates/continuation.yaml", "side: with", "side: upwards", "side: found 'upwards'"),
         ("costs.yaml", "default: 1.0", "defualt: 1.0", "half_spread_bps needs an entry 'default'"),
-        ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOK: { min_events: 60 } }", "Did you mean 'VOL_SHOCK'?"),
-        ("gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { min_event: 60 } }", "VOL_SHOCK name 'min_event'"),
+        (
+            "gates.yaml",
+            "overrides: {}",
+            "overrides: { VOL_SHOK: { discovery: { min_events: 60 } } }",
+            "Did you mean 'VOL_SHOCK'?",
+        ),
+        (
+            "gates.yaml",
+            "overrides: {}",
+            "overrides: { VOL_SHOCK: { discovery: { min_event: 60 } } }",
+            "VOL_SHOCK name 'min_event'",
+        ),
         ("simulation.yaml", "event_type: VOL_SHOCK", "event_type: VOL_SHOK", "Did you mean 'VOL_SHOCK'?"),
         (
             "events/VOL_SHOCK.yaml",
@@ -164,10 +174,38 @@ def test_the_hash_changes_with_meaning_and_not_with_layout(folder: Path) -> None
 
 
 def test_overrides_change_one_limit_of_one_event(folder: Path) -> None:
-    edit(folder / "gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { min_events: 80 } }")
+    edit(folder / "gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { discovery: { min_events: 80 } } }")
     gates = load_spec(folder).gates
     assert gates.discovery_profile("VOL_SHOCK").min_events == 80
     assert gates.discovery_profile("VOL_SPIKE").min_events == 50
+    assert gates.profile("promotion", "VOL_SHOCK") == gates.profiles["promotion"]
+
+
+def test_no_event_has_levels_of_its_own_in_a_control_over_all_events(folder: Path) -> None:
+    edit(folder / "gates.yaml", "overrides: {}", "overrides: { VOL_SHOCK: { promotion: { tree_level: 0.5 } } }")
+    assert "VOL_SHOCK name 'tree_level' (a level of the whole search is the same for every event)" in fault_of(folder)
+
+
+def test_promotion_asks_for_no_less_than_discovery(folder: Path) -> None:
+    one, other = (load_spec(folder).gates.profiles[name].model_dump() for name in ("discovery", "promotion"))
+    for name, limit in one.items():
+        if limit is None:
+            assert other[name] is not None
+        elif name == "stability":
+            assert other[name]["min_same_sign"] / other[name]["spans"] >= limit["min_same_sign"] / limit["spans"]
+        else:
+            is_ceiling = name.startswith("max_") or name.endswith("_level")
+            assert (limit - other[name] if is_ceiling else other[name] - limit) >= 0, name
+
+
+@pytest.mark.parametrize("budget", [1.0, 1.5, 2.0, 3.0])
+def test_all_openings_of_a_window_together_spend_no_more_than_its_budget(folder: Path, budget: float) -> None:
+    edit(folder / "gates.yaml", "confirmation_budget: 2.0", f"confirmation_budget: {budget}")
+    gates = load_spec(folder).gates
+    shares = [gates.share_of_level(opening) for opening in range(1, 2001)]
+    assert shares[0] == 1.0
+    assert sorted(shares, reverse=True) == shares
+    assert budget - 0.002 <= sum(shares) <= budget + 1e-12
 
 
 def test_a_known_defect_names_a_data_set_a_span_and_a_source(folder: Path) -> None:

@@ -107,7 +107,11 @@ def run(plan: Plan, _partition: str) -> Outcome:
                 "confirmation_openings": standing.confirmation_openings,
             },
         },
-        warnings=tuple(_openings_warning(standing.confirmation_openings)),
+        warnings=tuple(
+            _openings_warning(
+                standing.confirmation_openings, definitions.gates.share_of_level(standing.confirmation_openings)
+            )
+        ),
     )
 
 
@@ -127,12 +131,12 @@ def _data_hash(plan: Plan, folds: Folds) -> str:
     return canonical_hash({path.relative_to(plan.root.path).as_posix(): content_hash(path) for path in files})
 
 
-def _openings_warning(openings: int) -> list[str]:
+def _openings_warning(openings: int, share: float) -> list[str]:
     if openings == 1:
         return []
     return [
-        f"{openings} different searches have read days of this confirmation fold (ledger/searches.jsonl), so the "
-        f"confirmation level is divided by {openings}"
+        f"{openings} different searches have read days of this confirmation fold (ledger/searches.jsonl), so this "
+        f"one has {share:.3g} of the confirmation level (confirmation_budget in spec/gates.yaml)"
     ]
 
 
