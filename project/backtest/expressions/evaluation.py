@@ -113,11 +113,9 @@ class Evaluation:
         return IMPLEMENTATIONS[step.name](*(self._broadcast(operand) for operand in operands), *step.literals)
 
     def _broadcast(self, value: Operand) -> Values:
-        if isinstance(value, np.ndarray):
-            return np.asarray(value)
         if isinstance(value, bool):
             return truth(np.full(self.height, value))
-        return np.full(self.height, value, dtype=np.float64)
+        return np.full(self.height, value, dtype=np.float64) if isinstance(value, float | int) else value
 
 
 def as_polars(program: Program, kind: Kind) -> pl.Expr:
