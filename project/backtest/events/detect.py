@@ -62,13 +62,13 @@ def detect_events(
     conditions = _conditions(frame, states)
     found = []
     for event in events:
-        holds = evaluation.values(event.when) == TRUE
+        holds = evaluation.values(event.when.program) == TRUE
         holds[: event.lookback_bars] = False
         kept = outside_cooldown(np.flatnonzero(holds), event.model.cooldown_bars)
-        direction = np.nan_to_num(np.sign(as_numbers(evaluation.values(event.direction))[kept]))
+        direction = np.nan_to_num(np.sign(as_numbers(evaluation.values(event.direction.program))[kept]))
         strength = np.full(len(kept), np.nan)
         if event.strength is not None:
-            strength = as_numbers(evaluation.values(event.strength))[kept]
+            strength = as_numbers(evaluation.values(event.strength.program))[kept]
         found.append(
             pl.DataFrame(
                 {

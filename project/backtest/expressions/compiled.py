@@ -70,7 +70,7 @@ class CompiledExpression:
             )
         n_blank = min(self.lookback_bars, frame.height)
         warm_up = pl.repeat(None, n_blank, dtype=DTYPES[self.kind], eager=True)
-        value = Evaluation.of_frame(frame).series(self)
+        value = Evaluation.of_frame(frame).series(self.program)
         return pl.concat([warm_up, value.slice(n_blank)], rechunk=True).alias(RESULT_NAME)
 
     def thresholded(self) -> list[pl.Expr]:

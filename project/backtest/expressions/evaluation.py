@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -13,9 +13,6 @@ from backtest.expressions.arrays import OPERATOR_ARRAYS, TRUE, UNKNOWN, Floats, 
 from backtest.expressions.implementations import IMPLEMENTATIONS
 from backtest.expressions.program import Call, Column, Constant, Program
 from backtest.expressions.registry import Kind
-
-if TYPE_CHECKING:
-    from backtest.expressions.compiled import CompiledExpression
 
 RESULT_NAME: Final = "value"
 DTYPES: Final[Mapping[Kind, type[pl.DataType]]] = {"number": pl.Float64, "boolean": pl.Boolean}
@@ -57,14 +54,14 @@ class Evaluation:
         """A column that `define` gave."""
         return self._defined[name]
 
-    def values(self, expression: CompiledExpression) -> Values:
-        """The expression's value at each row as arrays have it (`backtest.expressions.arrays`), warm-up not blanked."""
+    def values(self, program: Program) -> Values:
+        """An expression's value at each row as arrays have it (`backtest.expressions.arrays`), warm-up not blanked."""
         with np.errstate(all="ignore"):
-            return self._run(expression.program)
+            return self._run(program)
 
-    def series(self, expression: CompiledExpression) -> pl.Series:
+    def series(self, program: Program) -> pl.Series:
         """The same as a series, null where it is unknown."""
-        return as_series(self.values(expression))
+        return as_series(self.values(program))
 
     def _run(self, program: Program) -> Values:
         """Each step once, in order; a step's array is let go after its last use, unless it is a window's."""
@@ -124,8 +121,7 @@ def as_polars(program: Program, kind: Kind) -> pl.Expr:
 
     def compute(inputs: Sequence[pl.Series]) -> pl.Series:
         evaluation = Evaluation(dict(zip(names, inputs, strict=False)).__getitem__, inputs[0].len())
-        with np.errstate(all="ignore"):
-            return as_series(evaluation._run(program))
+        return evaluation.series(program)
 
     # Without inputs the number of rows still has to come from somewhere.
     columns = [pl.col(name) for name in names] or [pl.int_range(pl.len())]

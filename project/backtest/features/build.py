@@ -58,7 +58,7 @@ def _evaluated(evaluation: Evaluation, features: Sequence[CompiledFeature], firs
     """Features in order, each defined for those after it; `first_row` is where in the history the rows begin."""
     found = {}
     for feature in features:
-        values = as_numbers(evaluation.values(feature.expression)).copy()
+        values = as_numbers(evaluation.values(feature.expression.program)).copy()
         values[: max(0, feature.total_lookback_bars - first_row)] = np.nan
         evaluation.define(feature.model.name, values)
         found[feature.model.name] = values

@@ -20,7 +20,7 @@ def evaluate_states(frame: pl.DataFrame, states: Iterable[CompiledState]) -> pl.
     holds = {}
     for state in states:
         for state_id, expression in state.values.items():
-            values = evaluation.values(expression).copy()
+            values = evaluation.values(expression.program).copy()
             values[: expression.lookback_bars] = UNKNOWN
             holds[state_id] = as_series(values)
     return pl.DataFrame({"timestamp": frame["timestamp"], **holds})

@@ -88,7 +88,9 @@ def test_expressions_computed_together_give_what_each_gives_alone() -> None:
     evaluation = Evaluation.of_frame(frame)
     for expression in compiled.values():
         alone = frame.select(expression.polars())["value"]
-        assert evaluation.series(expression).equals(pl.repeat(alone[0], 9, eager=True) if len(alone) == 1 else alone)
+        assert evaluation.series(expression.program).equals(
+            pl.repeat(alone[0], 9, eager=True) if len(alone) == 1 else alone
+        )
 
 
 def test_an_event_is_unavailable_for_the_data_set_that_is_not_there_or_the_feature_that_is_not_defined() -> None:
