@@ -521,11 +521,9 @@ class _Reader:
 
         condition = compiled("condition", strategy.condition, "boolean")
         invalidation = compiled("exit.invalidation", strategy.exit.invalidation, "boolean")
-        if event is not None:
-            trigger, direction = event.when, event.direction
-        else:
-            trigger = compiled("trigger", strategy.trigger, "boolean")
-            direction = compiled("event_direction", strategy.event_direction, "number")
+        own = compiled("trigger", strategy.trigger, "boolean")
+        own_direction = compiled("event_direction", strategy.event_direction, "number")
+        trigger, direction = (event.when, event.direction) if event is not None else (own, own_direction)
         if trigger is None or direction is None or len(self.faults) > before:
             return None
         return CompiledStrategy(strategy, trigger, direction, condition, invalidation)
@@ -547,10 +545,9 @@ class _Reader:
                     self.faults.append(
                         f"{file}: {field} names {entry!r}, which does not exist.{did_you_mean(entry, allowed)}"
                     )
-            if strategy.event_type in events and strategy.family != events[strategy.event_type].family:
-                self.faults.append(
-                    f"{file}: family is {strategy.family!r}; its event type is of {events[strategy.event_type].family!r}"
-                )
+            event = events.get(strategy.event_type or "")
+            if event is not None and strategy.family != event.family:
+                self.faults.append(f"{file}: family is {strategy.family!r}; its event type is of {event.family!r}")
             rule = strategy.model_dump_json(exclude={"strategy", "aliases", "description", "mechanism"})
             if rule in rules:
                 self.faults.append(f"{file}: is the same rule as {rules[rule]}; remove one, or make it an alias")

@@ -20,23 +20,30 @@ from backtest.spec.models import (
 
 Atr = Annotated[float, Field(gt=0, le=100)]
 Multiple = Annotated[float, Field(gt=0, le=20)]
+Leverage = Annotated[float, Field(gt=0, le=200)]
 
 
 class Sizing(Model):
     """How large a trade is, as notional at entry over the account's equity when the signal is known.
 
-    ``fixed_fraction``: ``fraction`` of equity. ``volatility_target``: so much that one expected standard deviation of the
-    trade's return over its planned horizon is ``volatility_per_trade`` of equity, at most ``max_fraction``.
+    ``fixed_fraction``: ``fraction`` of equity. ``fixed_notional``: ``notional_usd``, whatever the equity.
+    ``volatility_target``: so much that one expected standard deviation of the trade's return over its planned horizon is
+    ``volatility_per_trade`` of equity, at most ``max_fraction``.
     """
 
-    method: Literal["fixed_fraction", "volatility_target"]
+    method: Literal["fixed_fraction", "fixed_notional", "volatility_target"]
     fraction: Multiple | None = None
+    notional_usd: Annotated[float, Field(gt=0, le=1e12)] | None = None
     volatility_per_trade: Annotated[float, Field(gt=0, le=0.2)] | None = None
     max_fraction: Multiple | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Sizing:
-        needed = {"fixed_fraction": ("fraction",), "volatility_target": ("volatility_per_trade", "max_fraction")}
+        needed = {
+            "fixed_fraction": ("fraction",),
+            "fixed_notional": ("notional_usd",),
+            "volatility_target": ("volatility_per_trade", "max_fraction"),
+        }
         own = needed[self.method]
         missing = [name for name in own if getattr(self, name) is None]
         foreign = [
@@ -122,29 +129,32 @@ class Strategy(Model):
         )
 
 
-class Caps(Model):
-    """The largest gross notional, over the account's equity, that open positions may have together."""
-
-    per_strategy: Multiple
-    per_symbol: Multiple
-    portfolio: Multiple
-
-    @model_validator(mode="after")
-    def _nested(self) -> Caps:
-        for name in ("per_strategy", "per_symbol"):
-            if getattr(self, name) > self.portfolio:
-                raise ValueError(f"{name} {getattr(self, name):g} exceeds portfolio {self.portfolio:g}")
-        return self
-
-
 class BacktestSettings(Model):
-    """The account a backtest trades: its money, how large trades are, and how large positions may become."""
+    """The account a backtest trades; leverages are notional over equity, left out where there is no limit.
 
-    initial_equity_usd: Annotated[float, Field(gt=0, le=1e12)]
+    ``max_strategy_leverage`` is of the open positions of one strategy at their entries, ``max_symbol_leverage`` of one
+    instrument's net position, ``max_leverage`` of the sum over instruments. ``max_participation`` is the largest entry as a
+    share of the turnover of a usual bar. ``overlap`` says what a signal does while its strategy holds the instrument:
+    ``stack`` a trade of its own, ``skip`` nothing, ``flip`` turn where it is on the other side. With ``net_orders`` orders of
+    all strategies in one instrument at one open meet inside the account first. ``leverage`` is the one set at the venue, from
+    which initial margin follows.
+    """
+
+    starting_equity_usd: Annotated[float, Field(gt=0, le=1e12)]
     sizing: Sizing
-    caps: Caps
+    max_strategy_leverage: Leverage | None = None
+    max_symbol_leverage: Leverage | None = None
+    max_leverage: Leverage | None = None
+    max_participation: Annotated[float, Field(gt=0, le=1)] | None = None
+    overlap: Literal["stack", "skip", "flip"] = "stack"
+    net_orders: bool = True
+    margin: bool = True
+    leverage: Leverage = 10.0
+    fill_in_tainted_bars: bool = False
+    target_through_ticks: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    other_volume_30d_usd: Annotated[float, Field(ge=0)] = 0.0
     capacity_equities_usd: Annotated[tuple[Annotated[float, Field(gt=0, le=1e12)], ...], Field(min_length=1)]
-    """Equities at which the same trades are run again, for the capacity curve."""
+    """Equities at which the same signals are traded again, for the capacity curve."""
 
     @model_validator(mode="after")
     def _ascending(self) -> BacktestSettings:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from backtest.spec.models import POOLED, Model
-from backtest.strategies.rules import ALWAYS, Exits, TradingRule, bar_expressions, close_barriers, definitions_of, one_line
+from backtest.strategies.rules import (
+    ALWAYS,
+    Exits,
+    TradingRule,
+    bar_expressions,
+    close_barriers,
+    definitions_of,
+    one_line,
+)
 
 if TYPE_CHECKING:
     import polars as pl

@@ -88,7 +88,9 @@ def definition_faults(rule: TradingRule, spec: Spec) -> list[str]:
         elif now is None:
             faults.append(f"definitions: nothing rests on {name[:60]!r}.{did_you_mean(name, today)}")
         elif one_line(was) != now:
-            faults.append(f"definitions: {name} was {one_line(was)[:120]!r} when it was tested; the spec says {now[:120]!r}")
+            faults.append(
+                f"definitions: {name} was {one_line(was)[:120]!r} when it was tested; the spec says {now[:120]!r}"
+            )
     return faults
 
 

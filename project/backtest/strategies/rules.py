@@ -131,7 +131,7 @@ def rule_of_strategy(compiled: CompiledStrategy, spec: Spec, symbols: Sequence[s
     }
     invalidation = one_line(compiled.invalidation.text) if compiled.invalidation is not None else None
     return TradingRule(
-        **texts,  # type: ignore[arg-type]
+        **texts,
         event_type=strategy.event_type,
         family=strategy.family,
         symbols=own,
