@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.expressions.together import together
+from backtest.expressions.arrays import TRUE
+from backtest.expressions.evaluation import Evaluation, as_numbers
 from backtest.states.evaluate import evaluate_states
 
 if TYPE_CHECKING:
@@ -57,25 +58,28 @@ def detect_events(
     dimension holds the value in force at the event's bar, null where none is known. After an occurrence the same type is
     silent for its cooldown. Row t uses rows ≤ t only.
     """
-    evaluated = frame.lazy().select("timestamp", *_columns(events)).collect()
+    evaluation = Evaluation.of_frame(frame)
     conditions = _conditions(frame, states)
     found = []
     for event in events:
-        name = event.model.event_type
-        values = evaluated[name].struct
-        hits = np.flatnonzero(values.field("when").fill_null(value=False).to_numpy())
-        kept = outside_cooldown(hits, event.model.cooldown_bars)
-        direction = values.field("direction").sign().fill_null(0).cast(pl.Int8)
-        strength = values.field("strength") if event.strength is not None else _unknown(len(frame))
+        holds = evaluation.values(event.when.program) == TRUE
+        holds[: event.lookback_bars] = False
+        kept = outside_cooldown(np.flatnonzero(holds), event.model.cooldown_bars)
+        direction = np.nan_to_num(np.sign(as_numbers(evaluation.values(event.direction.program))[kept]))
+        strength = np.full(len(kept), np.nan)
+        if event.strength is not None:
+            strength = as_numbers(evaluation.values(event.strength.program))[kept]
         found.append(
             pl.DataFrame(
                 {
-                    "timestamp": evaluated["timestamp"][kept],
-                    "direction": direction[kept],
-                    "strength": strength[kept],
+                    "timestamp": frame["timestamp"][kept],
+                    "direction": direction.astype(np.int8),
+                    "strength": pl.Series(strength, nan_to_null=True),
                 }
             ).with_columns(
-                pl.lit(name).alias("event_type"), pl.lit(symbol).alias("symbol"), *(held[kept] for held in conditions)
+                pl.lit(event.model.event_type).alias("event_type"),
+                pl.lit(symbol).alias("symbol"),
+                *(held[kept] for held in conditions),
             )
         )
     if not found:
@@ -86,23 +90,6 @@ def detect_events(
         .with_columns(pl.concat_str("event_type", "symbol", stamp, separator=".").alias("event_id"))
         .select(pl.col(name).cast(dtype) for name, dtype in event_schema(states).items())
     )
-
-
-def _columns(events: Sequence[CompiledEvent]) -> list[pl.Expr]:
-    """A struct an event: ``when`` (null in its warm-up), ``direction`` and ``strength``."""
-    row = pl.int_range(pl.len())
-    columns = []
-    for event in events:
-        parts = {"when": event.when, "direction": event.direction}
-        if event.strength is not None:
-            parts["strength"] = event.strength
-        values = together(parts)
-        columns.append(pl.when(row >= event.lookback_bars).then(values).alias(event.model.event_type))
-    return columns
-
-
-def _unknown(n: int) -> pl.Series:
-    return pl.repeat(None, n, dtype=pl.Float64, eager=True)
 
 
 def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState]) -> list[pl.Series]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from backtest.errors import DataError
 from backtest.expressions.checking import Checker, checked_kinds, checked_parameters
 from backtest.expressions.program import Program
 from backtest.expressions.registry import Kind
@@ -57,9 +58,20 @@ class CompiledExpression:
 
         Raises DataError where `frame` lacks an input or holds one of another type.
         """
-        from backtest.expressions.evaluation import evaluate
+        import polars as pl
 
-        return evaluate(self.program, frame, self.kind, self.lookback_bars)
+        from backtest.expressions.evaluation import DTYPES, RESULT_NAME, Evaluation
+
+        missing = sorted(self.inputs - set(frame.columns))
+        if missing:
+            raise DataError(
+                f"the frame lacks the columns {', '.join(missing)}, which an expression reads; "
+                f"it has {', '.join(frame.columns)}."
+            )
+        n_blank = min(self.lookback_bars, frame.height)
+        warm_up = pl.repeat(None, n_blank, dtype=DTYPES[self.kind], eager=True)
+        value = Evaluation.of_frame(frame).series(self.program)
+        return pl.concat([warm_up, value.slice(n_blank)], rechunk=True).alias(RESULT_NAME)
 
     def thresholded(self) -> list[pl.Expr]:
         """The numbers the expression compares with something, as they are before they become true or false."""

@@ -1,20 +1,118 @@
-"""Carries out a program's steps on the columns of a frame."""
+"""Carries out programs' steps on the columns of a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from backtest.errors import DataError
+from backtest.expressions.arrays import OPERATOR_ARRAYS, TRUE, UNKNOWN, Floats, Operand, Values, finite, truth
 from backtest.expressions.implementations import IMPLEMENTATIONS
 from backtest.expressions.program import Call, Column, Constant, Program
 from backtest.expressions.registry import Kind
-from backtest.expressions.series import OPERATOR_SERIES, Operand, finite
 
 RESULT_NAME: Final = "value"
 DTYPES: Final[Mapping[Kind, type[pl.DataType]]] = {"number": pl.Float64, "boolean": pl.Boolean}
+
+_Step: TypeAlias = tuple[object, ...]
+
+
+class Evaluation:
+    """Expressions over the same rows: one symbol's, on a full grid, oldest first.
+
+    Columns are converted once, and windows that several expressions read are computed once.
+    """
+
+    def __init__(self, columns: Callable[[str], pl.Series], height: int) -> None:
+        self._column = columns
+        self.height = height
+        self._columns: dict[Column, Values] = {}
+        self._defined: dict[str, Floats] = {}
+        self._windows: dict[_Step, Values] = {}
+
+    @classmethod
+    def of_frame(cls, frame: pl.DataFrame) -> Evaluation:
+        """Over the rows of a frame; an expression that reads a column it lacks raises DataError."""
+
+        def column(name: str) -> pl.Series:
+            if name not in frame.columns:
+                raise DataError(
+                    f"the frame lacks the column {name}, which an expression reads; it has {', '.join(frame.columns)}."
+                )
+            return frame[name]
+
+        return cls(column, frame.height)
+
+    def define(self, name: str, values: Floats) -> None:
+        """Give expressions evaluated from now on a column of numbers, (height,), NaN for null."""
+        self._defined[name] = values
+
+    def defined(self, name: str) -> Floats:
+        """A column that `define` gave."""
+        return self._defined[name]
+
+    def values(self, program: Program) -> Values:
+        """An expression's value at each row as arrays have it (`backtest.expressions.arrays`), warm-up not blanked."""
+        with np.errstate(all="ignore"):
+            return self._run(program)
+
+    def series(self, program: Program) -> pl.Series:
+        """The same as a series, null where it is unknown."""
+        return as_series(self.values(program))
+
+    def _run(self, program: Program) -> Values:
+        """Each step once, in order; a step's array is let go after its last use, unless it is a window's."""
+        last_use = {
+            operand: position
+            for position, step in enumerate(program.steps)
+            if isinstance(step, Call)
+            for operand in step.operands
+        }
+        meanings: list[_Step] = []
+        values: dict[int, Operand] = {}
+        for position, step in enumerate(program.steps):
+            match step:
+                case Column():
+                    meanings.append(("column", step))
+                    values[position] = self._values_of(step)
+                case Constant():
+                    meanings.append(("constant", type(step.value), step.value))
+                    values[position] = step.value
+                case Call():
+                    meaning = (step.name, tuple(meanings[operand] for operand in step.operands), step.literals)
+                    meanings.append(meaning)
+                    found = self._windows.get(meaning) if step.literals else None
+                    if found is None:
+                        found = self._called(step, [values[operand] for operand in step.operands])
+                        if step.literals:
+                            self._windows[meaning] = found
+                    values[position] = found
+                    for operand in step.operands:
+                        if last_use[operand] == position:
+                            values.pop(operand, None)
+        return self._broadcast(values[len(program.steps) - 1])
+
+    def _values_of(self, column: Column) -> Values:
+        if column.kind == "number" and column.name in self._defined:
+            return self._defined[column.name]
+        if column not in self._columns:
+            self._columns[column] = column_values(column, self._column(column.name))
+        return self._columns[column]
+
+    def _called(self, step: Call, operands: list[Operand]) -> Values:
+        if step.name in OPERATOR_ARRAYS:
+            if not any(isinstance(operand, np.ndarray) for operand in operands):
+                operands[0] = self._broadcast(operands[0])
+            return OPERATOR_ARRAYS[step.name](*operands)
+        return IMPLEMENTATIONS[step.name](*(self._broadcast(operand) for operand in operands), *step.literals)
+
+    def _broadcast(self, value: Operand) -> Values:
+        if isinstance(value, bool):
+            return truth(np.full(self.height, value))
+        return np.full(self.height, value, dtype=np.float64) if isinstance(value, float | int) else value
 
 
 def as_polars(program: Program, kind: Kind) -> pl.Expr:
@@ -22,66 +120,35 @@ def as_polars(program: Program, kind: Kind) -> pl.Expr:
     names = sorted(program.inputs)
 
     def compute(inputs: Sequence[pl.Series]) -> pl.Series:
-        return _run(program, dict(zip(names, inputs, strict=False)), inputs[0].len())
+        evaluation = Evaluation(dict(zip(names, inputs, strict=False)).__getitem__, inputs[0].len())
+        return evaluation.series(program)
 
     # Without inputs the number of rows still has to come from somewhere.
     columns = [pl.col(name) for name in names] or [pl.int_range(pl.len())]
     return pl.map_batches(columns, compute, return_dtype=DTYPES[kind]).alias(RESULT_NAME)
 
 
-def evaluate(program: Program, frame: pl.DataFrame, kind: Kind, lookback_bars: int) -> pl.Series:
-    """The program's value at each row, null at the first `lookback_bars` rows."""
-    missing = sorted(program.inputs - set(frame.columns))
-    if missing:
-        raise DataError(
-            f"the frame lacks the columns {', '.join(missing)}, which an expression reads; "
-            f"it has {', '.join(frame.columns)}."
-        )
-    value = _run(program, {name: frame[name] for name in program.inputs}, frame.height)
-    n_blank = min(lookback_bars, frame.height)
-    warm_up = pl.repeat(None, n_blank, dtype=DTYPES[kind], eager=True)
-    return pl.concat([warm_up, value.slice(n_blank)], rechunk=True).alias(RESULT_NAME)
+def as_series(values: Values) -> pl.Series:
+    """An array of numbers or conditions as a series, null where it is unknown."""
+    if values.dtype != np.uint8:
+        return pl.Series(RESULT_NAME, values, nan_to_null=True)
+    holds = pl.Series(RESULT_NAME, values == TRUE)
+    unknown = values == UNKNOWN
+    if not unknown.any():
+        return holds
+    return holds.zip_with(pl.Series(~unknown), pl.repeat(None, len(holds), dtype=pl.Boolean, eager=True))
 
 
-def _run(program: Program, columns: Mapping[str, pl.Series], height: int) -> pl.Series:
-    """Each step once, in order; a step's series is let go after its last use."""
-    last_use = {
-        operand: position
-        for position, step in enumerate(program.steps)
-        if isinstance(step, Call)
-        for operand in step.operands
-    }
-    values: dict[int, Operand] = {}
-    for position, step in enumerate(program.steps):
-        match step:
-            case Column():
-                values[position] = column_values(step, columns[step.name])
-            case Constant():
-                values[position] = step.value
-            case Call():
-                values[position] = called(step, [values[operand] for operand in step.operands], height)
-                for operand in step.operands:
-                    if last_use[operand] == position:
-                        values.pop(operand, None)
-    return broadcast(values[len(program.steps) - 1], height).alias(RESULT_NAME)
+def as_numbers(values: Values) -> Floats:
+    """The same as numbers: 1 and 0 for true and false, NaN where it is unknown."""
+    if values.dtype != np.uint8:
+        return values.astype(np.float64, copy=False)
+    numbers = values / 2.0
+    numbers[values == UNKNOWN] = np.nan
+    return numbers
 
 
-def called(step: Call, operands: list[Operand], height: int) -> pl.Series:
-    if step.name in OPERATOR_SERIES:
-        if not any(isinstance(operand, pl.Series) for operand in operands):
-            operands[0] = broadcast(operands[0], height)
-        return OPERATOR_SERIES[step.name](*operands)
-    return IMPLEMENTATIONS[step.name](*(broadcast(operand, height) for operand in operands), *step.literals)
-
-
-def broadcast(value: Operand, height: int) -> pl.Series:
-    if isinstance(value, pl.Series):
-        return value
-    dtype = pl.Boolean if isinstance(value, bool) else pl.Float64
-    return pl.repeat(value, height, dtype=dtype, eager=True)
-
-
-def column_values(column: Column, values: pl.Series) -> pl.Series:
+def column_values(column: Column, values: pl.Series) -> Values:
     """An input in the language's types; DataError where it has none of them."""
     dtype = values.dtype
     if column.is_clock:
@@ -89,11 +156,12 @@ def column_values(column: Column, values: pl.Series) -> pl.Series:
             raise DataError(
                 f"the column {column.name!r} holds {dtype}; the functions of the clock read a UTC timestamp."
             )
-        return values if dtype.time_zone in (None, "UTC") else values.dt.convert_time_zone("UTC")
+        return values.dt.timestamp("ms").cast(pl.Float64).to_numpy()
     if column.kind == "boolean":
         if dtype not in (pl.Boolean, pl.Null):
             raise DataError(f"the column {column.name!r} holds {dtype}; the expression takes it for a condition.")
-        return values.cast(pl.Boolean)
+        holds = values.cast(pl.Boolean)
+        return (holds.cast(pl.UInt8) * 2).fill_null(int(UNKNOWN)).to_numpy()
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         raise DataError(f"the column {column.name!r} holds {dtype}; the expression takes it for a number.")
-    return finite(values.cast(pl.Float64))
+    return finite(values.cast(pl.Float64).to_numpy())

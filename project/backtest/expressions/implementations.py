@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-import polars as pl
+from backtest.expressions.arrays import FUNCTION_ARRAYS, Values
+from backtest.expressions.distributions import DISTRIBUTION_ARRAYS
+from backtest.expressions.runs import RUN_ARRAYS
+from backtest.expressions.spreads import SPREAD_ARRAYS
 
-from backtest.expressions.distributions import DISTRIBUTION_SERIES
-from backtest.expressions.runs import RUN_SERIES
-from backtest.expressions.series import FUNCTION_SERIES
-from backtest.expressions.spreads import SPREAD_SERIES
-
-IMPLEMENTATIONS: Final[Mapping[str, Callable[..., pl.Series]]] = MappingProxyType(
-    {**FUNCTION_SERIES, **DISTRIBUTION_SERIES, **RUN_SERIES, **SPREAD_SERIES}
+IMPLEMENTATIONS: Final[Mapping[str, Callable[..., Values]]] = MappingProxyType(
+    {**FUNCTION_ARRAYS, **DISTRIBUTION_ARRAYS, **RUN_ARRAYS, **SPREAD_ARRAYS}
 )

@@ -275,3 +275,32 @@ def rows_since_max(values: Floats, window: int, needed: int) -> Floats:
         if count >= needed:
             since[row] = row - ring[first]
     return since
+
+
+@machine_code
+def visits_to_largest(values: Floats, depths: Floats, window: int, needed: int) -> Floats:
+    """Separate visits to within `depths` of the largest known value, over the `window` rows before each row. Shape (n,).
+
+    A visit is a row inside that depth whose row before, in the window, is not. NaN where the depth is.
+    """
+    n = values.size
+    visits = np.full(n, np.nan)
+    for row in range(n):
+        if not math.isfinite(depths[row]):
+            continue
+        first = max(0, row - window)
+        count, largest = 0, -math.inf
+        for before in range(first, row):
+            if values[before] == values[before]:
+                count += 1
+                largest = max(largest, values[before])
+        if count < needed:
+            continue
+        level, was_inside, found = largest - depths[row], False, 0
+        for before in range(first, row):
+            is_inside = values[before] >= level
+            if is_inside and not was_inside:
+                found += 1
+            was_inside = is_inside
+        visits[row] = found
+    return visits

@@ -7,17 +7,15 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
+from backtest.expressions.arrays import Floats
 from backtest.expressions.registry import min_samples
 
-Floats = NDArray[np.float64]
 NOISE: Final = 1e-13
 """A variance below this share of the mean square it is taken from is rounding noise."""
 
 
-def edge_spread(open_: pl.Series, high: pl.Series, low: pl.Series, close: pl.Series, window: int) -> pl.Series:
+def edge_spread(open_: Floats, high: Floats, low: Floats, close: Floats, window: int) -> Floats:
     """Efficient estimate (EDGE) of the bid-ask spread as a fraction of the price, from the last `window` bars.
 
     Each bar is taken with the one before it; bars of which either lacks a price are left out, and the result is null
@@ -53,7 +51,7 @@ def edge_spread(open_: pl.Series, high: pl.Series, low: pl.Series, close: pl.Ser
         squared = np.where(total > 0, (v2 * e1 + v1 * e2) / np.where(total > 0, total, 1.0), (e1 + e2) / 2.0)
         spread = np.sqrt(np.abs(squared))
     known = np.isfinite(spread) & (count >= min_samples(window))
-    return pl.Series(np.where(known, spread, np.nan)).fill_nan(None)
+    return np.where(known, spread, np.nan)
 
 
 Term = tuple[Floats, Floats, Floats, Floats]
@@ -79,10 +77,9 @@ def _variance(square: Floats, mean: Floats) -> Floats:
     return np.where(variance > NOISE * square, variance, 0.0)
 
 
-def _log(price: pl.Series) -> Floats:
+def _log(price: Floats) -> Floats:
     """Natural logarithm; NaN where the price is null or not positive."""
-    values = price.fill_null(np.nan).to_numpy()
-    return np.log(np.where(values > 0, values, np.nan))
+    return np.log(np.where(price > 0, price, np.nan))
 
 
 def _before(values: Floats) -> Floats:
@@ -106,4 +103,4 @@ def _window_sum(values: Floats, window: int) -> Floats:
     return heads.reshape(-1)[:n]
 
 
-SPREAD_SERIES: Final[Mapping[str, Callable[..., pl.Series]]] = MappingProxyType({"edge_spread": edge_spread})
+SPREAD_ARRAYS: Final[Mapping[str, Callable[..., Floats]]] = MappingProxyType({"edge_spread": edge_spread})

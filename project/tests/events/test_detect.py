@@ -11,8 +11,8 @@ import pytest
 from backtest.events.detect import detect_events, event_schema, missing_datasets
 from backtest.events.quality import SYMBOL_QUALITY_SCHEMA, judge
 from backtest.expressions import compile_expression
+from backtest.expressions.evaluation import Evaluation
 from backtest.expressions.excess import excess
-from backtest.expressions.together import together
 from backtest.spec.loader import load_spec
 from backtest.spec.models import Prevalence
 
@@ -85,8 +85,12 @@ def test_expressions_computed_together_give_what_each_gives_alone() -> None:
     }
     frame = pl.DataFrame({"timestamp": stamps(9), "x": [1.0, 3.0, None, 2.0, 5.0, 4.0, 4.0, 1.0, 9.0]})
     compiled = {name: compile_expression(text, ["x"]) for name, text in texts.items()}
-    both = frame.select(together(compiled).alias("all")).unnest("all")
-    assert both.equals(frame.select(expression.polars().alias(name) for name, expression in compiled.items()))
+    evaluation = Evaluation.of_frame(frame)
+    for expression in compiled.values():
+        alone = frame.select(expression.polars())["value"]
+        assert evaluation.series(expression.program).equals(
+            pl.repeat(alone[0], 9, eager=True) if len(alone) == 1 else alone
+        )
 
 
 def test_an_event_is_unavailable_for_the_data_set_that_is_not_there_or_the_feature_that_is_not_defined() -> None:

@@ -70,8 +70,6 @@ def spec(plan: Plan, _partition: str) -> str:
 
 
 def run(plan: Plan, partition: str) -> Outcome:
-    import polars as pl
-
     from backtest.features.bar_columns import with_all_columns
     from backtest.features.build import build_features
     from backtest.lake.months import write_months
@@ -81,7 +79,7 @@ def run(plan: Plan, partition: str) -> Outcome:
     symbol, start, end = _bounds(partition)
     bars = perpetual_bars(plan.root, symbol, start - _lookback(plan), end)
     bars = with_all_columns(bars, definitions.columns, definitions.calendars.values())
-    features = build_features(bars, list(definitions.features.values())).filter(pl.col("timestamp") >= start)
+    features = build_features(bars, list(definitions.features.values()), since=start)
     metadata = {
         FEATURES_HASH: features_hash(definitions),
         MARKET_HASH: market_hash(plan.root, partition.rpartition(".")[2]),
