@@ -16,7 +16,7 @@ from backtest.spec.models import ALL_STATES, PlantedEdge, horizon_bars
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.discovery.candidates import DayRows
+    from backtest.discovery.day_rows import DayRows
     from backtest.discovery.folds import Folds
     from backtest.sources.simulated import SimulatedMarket
     from backtest.spec.loader import Spec
@@ -155,7 +155,8 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
     """Clean, build, detect, register, score and assess, as a run over the whole span does; all event types, or some."""
     import polars as pl
 
-    from backtest.discovery.candidates import assess_rows, collect_rows
+    from backtest.discovery.candidates import assess
+    from backtest.discovery.day_rows import collect_rows
     from backtest.discovery.folds import split
     from backtest.discovery.hypotheses import longest_window_bars, register
     from backtest.discovery.scoring import score_event, symbol_market
@@ -194,7 +195,7 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
         )
     day_scores = pl.concat(scores)
     rows = collect_rows(hypotheses, day_scores, folds)
-    return Search(folds, quality, hypotheses, rows, assess_rows(hypotheses, rows, day_scores, folds, spec))
+    return Search(folds, quality, hypotheses, rows, assess(hypotheses, day_scores, folds, spec))
 
 
 @dataclass(frozen=True)
