@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from backtest.errors import SpecError, did_you_mean, listed
 from backtest.expressions import CompiledExpression, ExpressionError, compile_expression
 from backtest.expressions.excess import excess
+from backtest.spec.evaluation import Evaluation
 from backtest.spec.models import (
     ALL_STATES,
     Calendar,
@@ -91,6 +92,7 @@ class Spec:
     gates: Gates
     costs: Costs
     discovery: Discovery
+    evaluation: Evaluation
     simulation: Simulation
     known_defects: tuple[KnownDefect, ...]
     bar_expressions: Mapping[str, CompiledExpression]
@@ -193,7 +195,7 @@ class _Reader:
     """Collects models and faults while reading one spec folder."""
 
     FOLDERS: Final = ("calendars", "features", "states", "events", "templates", "contracts")
-    FILES: Final = ("columns", "gates", "costs", "discovery", "simulation", "known_defects")
+    FILES: Final = ("columns", "gates", "costs", "discovery", "evaluation", "simulation", "known_defects")
 
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root = root
@@ -211,6 +213,7 @@ class _Reader:
         gates = self._single("gates", TypeAdapter(Gates))
         costs = self._single("costs", TypeAdapter(Costs))
         discovery = self._single("discovery", TypeAdapter(Discovery))
+        evaluation = self._single("evaluation", TypeAdapter(Evaluation))
         simulation = self._single("simulation", TypeAdapter(Simulation))
         known_defects = self._known_defects()
         calendars = dict(self._folder("calendars", Calendar, "name"))
@@ -223,7 +226,14 @@ class _Reader:
             self.faults.append(
                 f"contracts/{DEFAULT_CONTRACT}.yaml: is missing; it says what holds for every other symbol"
             )
-        if self.faults or gates is None or costs is None or discovery is None or simulation is None:
+        if (
+            self.faults
+            or gates is None
+            or costs is None
+            or discovery is None
+            or evaluation is None
+            or simulation is None
+        ):
             return None
 
         for name in sorted(set(columns) & set(features)):
@@ -271,6 +281,7 @@ class _Reader:
             "gates": gates,
             "costs": costs,
             "discovery": discovery,
+            "evaluation": evaluation,
             "known_defects": known_defects,
         }
         return Spec(
@@ -284,6 +295,7 @@ class _Reader:
             gates=gates,
             costs=costs,
             discovery=discovery,
+            evaluation=evaluation,
             simulation=simulation,
             known_defects=known_defects,
             bar_expressions={field: value for field, value in bar_expressions.items() if value is not None},
