@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from backtest.errors import RunError
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
-
-if TYPE_CHECKING:
-    from backtest.discovery.folds import Folds
-    from backtest.lake.paths import Market
-
-MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
 
 def spec(plan: Plan, _partition: str) -> str:
@@ -46,6 +39,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.discovery.hypotheses import REGISTER_SCHEMA, hypothesis_digests, register_hash
     from backtest.lake.files import read_json, read_parquet, write_parquet
     from backtest.lake.ledger import Search, record
+    from backtest.pipeline.cleaned_data import cleaned_data_hash
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
@@ -76,7 +70,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
             folds.confirmation_end,
             folds.confirmation_start,
             folds.confirmation_end,
-            _data_hash(plan, folds),
+            cleaned_data_hash(root, plan.symbols, folds.discovery_start, folds.confirmation_end),
             design["register_hash"],
             hypothesis_digests(register, definitions),
         ),
@@ -113,22 +107,6 @@ def run(plan: Plan, _partition: str) -> Outcome:
             )
         ),
     )
-
-
-def _data_hash(plan: Plan, folds: Folds) -> str:
-    """Hash of the cleaned bars of the window, which all that is tested comes from."""
-    import datetime as dt
-
-    from backtest.lake.files import content_hash
-    from backtest.lake.months import month_files
-    from backtest.pipeline.cache import canonical_hash
-
-    start, end = (
-        dt.datetime.combine(day, dt.time(), dt.UTC) for day in (folds.discovery_start, folds.confirmation_end)
-    )
-    datasets = [plan.root.cleaned_bars(market, symbol) for market in MARKETS for symbol in plan.symbols]
-    files = [path for dataset in datasets for path in month_files(dataset, start, end)]
-    return canonical_hash({path.relative_to(plan.root.path).as_posix(): content_hash(path) for path in files})
 
 
 def _openings_warning(openings: int, share: float) -> list[str]:
