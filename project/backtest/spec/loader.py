@@ -117,7 +117,7 @@ class Spec:
     bar_expressions: Mapping[str, CompiledExpression]
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
-    """Hash of everything that decides what a search finds; the simulated market is data; what comes after a search is none of it."""
+    """Hash of everything that decides what a search finds: neither the simulated market nor what follows a search."""
 
     @property
     def feature_lookback_bars(self) -> int:
