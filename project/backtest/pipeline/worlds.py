@@ -81,12 +81,13 @@ def with_features(bars: pl.DataFrame, spec: Spec, names: Collection[str]) -> pl.
 
 
 def inputs_of(spec: Spec, event_types: Collection[str], state_ids: Collection[str] | None = None) -> set[str]:
-    """Columns and features that these events, the states (all where left out) and the discovery settings name."""
+    """Columns and features that these events, the states (all where left out), filters and discovery settings name."""
     named = {name for event_type in event_types for name in spec.events[event_type].inputs}
     for state in spec.states.values():
         for state_id, expression in state.values.items():
             if state_ids is None or state_id in state_ids:
                 named |= expression.inputs
+    named |= {name for one in spec.filters.values() for name in one.condition.inputs}
     return named.union(*(expression.inputs for expression in spec.bar_expressions.values()))
 
 
@@ -179,7 +180,9 @@ def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | Non
     hypotheses = register(spec, tested)
     scores = []
     for name, symbol in prepared.items():
-        arrays = symbol_market(symbol.frame, symbol.states, name, spec, folds)
+        other = prepared.get(spec.discovery.pair(name) or "")
+        pair = None if other is None else other.frame
+        arrays = symbol_market(symbol.frame, symbol.states, name, spec, folds, pair=pair)
         for event_type, names in tested.items():
             if name in names:
                 own = symbol.events.filter(pl.col("event_type") == event_type).sort("timestamp")
