@@ -223,5 +223,9 @@ class DataRoot:
     def robustness_checks(self, run_id: str) -> Path:
         return self.reports("expectancy", run_id) / "robustness_checks.parquet"
 
+    def backtest_equity(self, run_id: str) -> Path:
+        """Equity of the run's backtest, one row a bar."""
+        return self.reports("backtest", run_id) / "equity.parquet"
+
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"
