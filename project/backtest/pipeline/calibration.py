@@ -70,12 +70,12 @@ def full_worlds() -> list[World]:
     kinds = [_numbered("null", 200), *(_numbered("planted", 40, bps) for bps in (5.0, 10.0, 20.0))]
     kinds += [_numbered("net", 40, 10.0), _numbered("weak", 40, WEAK_BPS)]
     kinds += [[World(name, number, settings=change) for number in range(20)] for name, change in STRESSES.items()]
-    return _mixed(kinds)
+    return mixed(kinds)
 
 
 def real_worlds(copies: int) -> list[World]:
     """Copies of the real bars with random signs, and as many with their events moved."""
-    return _mixed([_numbered(kind, copies) for kind in REAL_KINDS])
+    return mixed([_numbered(kind, copies) for kind in REAL_KINDS])
 
 
 def of_kinds(worlds: Sequence[World], kinds: Sequence[str]) -> list[World]:
@@ -94,7 +94,7 @@ def _numbered(kind: str, count: int, bps: float = 0.0) -> list[World]:
     return [World(kind, number, bps) for number in range(count)]
 
 
-def _mixed(kinds: Sequence[Sequence[World]]) -> list[World]:
+def mixed(kinds: Sequence[Sequence[World]]) -> list[World]:
     """The worlds of all kinds, each kind spread evenly over the whole."""
     places = [
         ((place + 0.5) / len(kind), index, world)

@@ -103,7 +103,8 @@ def test_the_plain_t_breaks_them_where_trades_overlap(prepared: list[Mapping[str
     assert "rejected at 5 %" in broken([replace(world, p_cluster=world.p_naive) for world in worlds])
     # Trades of a day are one draw: of few draws the search's own rate is not told closely, but it is not that of the plain t.
     own, plain = (
-        np.mean([np.mean(p[p == p] <= 0.05) for p in each]) for each in zip(*((w.p_cluster, w.p_naive) for w in worlds))
+        np.mean([np.mean(p[p == p] <= 0.05) for p in each])
+        for each in ([w.p_cluster for w in worlds], [w.p_naive for w in worlds])
     )
     assert plain > 3 * own
 
