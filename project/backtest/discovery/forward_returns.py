@@ -159,3 +159,22 @@ def _planned_exits(
     if policy.lower_barrier_atr is not None:
         hit |= moved <= -policy.lower_barrier_atr * atr[:, None]
     return np.where(hit.any(axis=1), entry + 1 + hit.argmax(axis=1), planned)
+
+
+def opens_around(opens: Floats, at: Integers, offsets: Integers) -> Floats:
+    """Opens `offsets` bars from each of the bars `at`, relative to the open there, for figures of what happens around trades.
+
+    Parameters
+    ----------
+    opens : (bars,) NaN in gaps.
+    at : any shape, indices of bars.
+    offsets : (k,) bars, negative for earlier ones.
+
+    Returns
+    -------
+    (…, k) fractions P(at + offset)/P(at) − 1; NaN in gaps and beyond the data.
+    """
+    places = at[..., None] + offsets
+    inside = (places >= 0) & (places < len(opens))
+    reached = np.where(inside, opens[np.clip(places, 0, len(opens) - 1)], np.nan)
+    return np.asarray(reached / opens[at][..., None] - 1.0)
