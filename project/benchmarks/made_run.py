@@ -166,7 +166,8 @@ def _events(symbols: Any, spec: Spec, days: int, a_day: float, rng: np.random.Ge
 
 
 def _candidates(spec: Spec, n: int, n_passed: int, rng: np.random.Generator) -> pl.DataFrame:
-    from backtest.discovery.candidates import CANDIDATE_SCHEMA, GATES
+    from backtest.discovery.candidates import CANDIDATE_SCHEMA
+    from backtest.discovery.gates import GATES
     from backtest.discovery.hypotheses import register
 
     hypotheses = register(spec, dict.fromkeys(spec.events, SYMBOLS))

@@ -384,7 +384,8 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     if passed < 10 and tested:
         show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", width()))
     print("\nWritten to:")
-    for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
+    places = (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id))
+    for place in (*places, root.report(report.run_id) / "index.html"):
         print(f"  {place}")
 
 

@@ -174,6 +174,12 @@ class DataRoot:
     def ledger_hypotheses(self, digest: str) -> Path:
         return self.ledger / "hypotheses" / f"{digest}.hex"
 
+    # -- the statistics themselves; no clean-up removes it ---------------------------------------------
+
+    def calibration(self, key: str) -> Path:
+        """Figures of calibrated worlds that follow from the same code, spec, seed and data."""
+        return self.path / "calibration" / key
+
     # -- one run --------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Path:

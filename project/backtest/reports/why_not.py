@@ -90,7 +90,7 @@ def nearest_passing(candidates: pl.DataFrame, row: Row) -> pl.DataFrame:
 
 
 def _failed(row: Row) -> list[str]:
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
 
     return [gate for gate in GATES if not row[gate]]
 
@@ -157,7 +157,7 @@ def gate_asks(row: Row, profile: GateProfile) -> dict[str, str]:
 
 
 def _gates(row: Row, profile: GateProfile) -> list[str]:
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
     from backtest.reports.terminal import MARGIN_TEXTS
 
     asks, lines = gate_asks(row, profile), []

@@ -34,6 +34,7 @@ from backtest.spec.models import (
     Template,
     horizon_bars,
 )
+from backtest.spec.strategies import BacktestSettings, Strategy
 
 MAX_FILE_BYTES: Final = 1 << 20
 DEFAULT_CONTRACT: Final = "default"
@@ -78,6 +79,22 @@ class CompiledEvent:
 
 
 @dataclass(frozen=True)
+class CompiledStrategy:
+    """A strategy with its expressions; without a trigger of its own those are its event type's."""
+
+    model: Strategy
+    trigger: CompiledExpression
+    direction: CompiledExpression
+    condition: CompiledExpression | None
+    invalidation: CompiledExpression | None
+
+    @property
+    def expressions(self) -> tuple[CompiledExpression, ...]:
+        found = (self.trigger, self.direction, self.condition, self.invalidation)
+        return tuple(expression for expression in found if expression is not None)
+
+
+@dataclass(frozen=True)
 class Spec:
     """Everything under ``spec/``, checked and compiled; features are in an order in which they can be built."""
 
@@ -87,16 +104,18 @@ class Spec:
     states: Mapping[str, CompiledState]
     events: Mapping[str, CompiledEvent]
     templates: Mapping[str, Template]
+    strategies: Mapping[str, CompiledStrategy]
     contracts: Mapping[str, Contract]
     gates: Gates
     costs: Costs
     discovery: Discovery
+    backtest: BacktestSettings
     simulation: Simulation
     known_defects: tuple[KnownDefect, ...]
     bar_expressions: Mapping[str, CompiledExpression]
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
-    """Hash of everything that decides a result; the simulated market is data, not ontology."""
+    """Hash of everything that decides what a search finds; the simulated market is data, and strategies are not searched."""
 
     @property
     def feature_lookback_bars(self) -> int:
@@ -136,6 +155,17 @@ class Spec:
                 f"There are: {', '.join(self.events)}."
             )
         return self.events[event_type]
+
+    def strategy(self, name: str) -> CompiledStrategy:
+        """The strategy of that name or alias; SpecError with the nearest one where there is none."""
+        by_name = {alias: found for found in self.strategies.values() for alias in found.model.aliases}
+        by_name |= self.strategies
+        if name not in by_name:
+            raise SpecError(
+                f"there is no strategy {name[:60]!r}.{did_you_mean(name, by_name)} "
+                f"There are: {', '.join(self.strategies) or 'none'}."
+            )
+        return by_name[name]
 
     def part_hash(self, *parts: str) -> str:
         """Hash of the named parts (``features``, ``states``, ``events``, …), for caches and manifests."""
@@ -192,8 +222,8 @@ class _UniqueKeyLoader(yaml.CSafeLoader):
 class _Reader:
     """Collects models and faults while reading one spec folder."""
 
-    FOLDERS: Final = ("calendars", "features", "states", "events", "templates", "contracts")
-    FILES: Final = ("columns", "gates", "costs", "discovery", "simulation", "known_defects")
+    FOLDERS: Final = ("calendars", "features", "states", "events", "templates", "strategies", "contracts")
+    FILES: Final = ("columns", "gates", "costs", "discovery", "backtest", "simulation", "known_defects")
 
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root = root
@@ -211,6 +241,7 @@ class _Reader:
         gates = self._single("gates", TypeAdapter(Gates))
         costs = self._single("costs", TypeAdapter(Costs))
         discovery = self._single("discovery", TypeAdapter(Discovery))
+        backtest = self._single("backtest", TypeAdapter(BacktestSettings))
         simulation = self._single("simulation", TypeAdapter(Simulation))
         known_defects = self._known_defects()
         calendars = dict(self._folder("calendars", Calendar, "name"))
@@ -218,12 +249,13 @@ class _Reader:
         states = dict(self._folder("states", State, "name"))
         events = dict(self._folder("events", Event, "event_type"))
         templates = dict(self._folder("templates", Template, "template_verb"))
+        strategies = dict(self._folder("strategies", Strategy, "strategy"))
         contracts = dict(self._folder("contracts", Contract, "symbol"))
         if DEFAULT_CONTRACT not in contracts:
             self.faults.append(
                 f"contracts/{DEFAULT_CONTRACT}.yaml: is missing; it says what holds for every other symbol"
             )
-        if self.faults or gates is None or costs is None or discovery is None or simulation is None:
+        if self.faults or gates is None or costs is None or discovery is None or simulation is None or backtest is None:
             return None
 
         for name in sorted(set(columns) & set(features)):
@@ -237,6 +269,10 @@ class _Reader:
         compiled_events = {
             name: self._compile_event(event, names, columns, compiled_features, states, templates)
             for name, event in events.items()
+        }
+        self._check_strategies(strategies, events)
+        compiled_strategies = {
+            name: self._compile_strategy(strategy, names, compiled_events) for name, strategy in strategies.items()
         }
         for name in gates.overrides:
             if name not in events:
@@ -280,10 +316,12 @@ class _Reader:
             states={name: state for name, state in compiled_states.items() if state is not None},
             events={name: event for name, event in compiled_events.items() if event is not None},
             templates=templates,
+            strategies={name: entry for name, entry in compiled_strategies.items() if entry is not None},
             contracts=contracts,
             gates=gates,
             costs=costs,
             discovery=discovery,
+            backtest=backtest,
             simulation=simulation,
             known_defects=known_defects,
             bar_expressions={field: value for field, value in bar_expressions.items() if value is not None},
@@ -463,6 +501,58 @@ class _Reader:
         except ExpressionError:
             return None  # told of `when` already
 
+    def _compile_strategy(
+        self, strategy: Strategy, names: list[str], events: Mapping[str, CompiledEvent | None]
+    ) -> CompiledStrategy | None:
+        file = f"strategies/{strategy.strategy}.yaml"
+        parameters = strategy.parameters
+        for name in sorted(parameters.keys() & set(names)):
+            self.faults.append(f"{file}: the parameter {name!r} has the name of a column or feature")
+        all_parameters: Mapping[str, int | float] = parameters
+        event = events.get(strategy.event_type) if strategy.event_type is not None else None
+        if event is not None:
+            for name in sorted(parameters.keys() & event.model.parameters.keys()):
+                self.faults.append(f"{file}: the parameter {name!r} is its event type's already; take another name")
+            all_parameters = {**event.model.parameters, **parameters}
+        before = len(self.faults)
+
+        def compiled(field: str, text: str | None, kind: str) -> CompiledExpression | None:
+            return self._compile(file, field, text, names, kind, all_parameters) if text is not None else None
+
+        condition = compiled("condition", strategy.condition, "boolean")
+        invalidation = compiled("exit.invalidation", strategy.exit.invalidation, "boolean")
+        own = compiled("trigger", strategy.trigger, "boolean")
+        own_direction = compiled("event_direction", strategy.event_direction, "number")
+        trigger, direction = (event.when, event.direction) if event is not None else (own, own_direction)
+        if trigger is None or direction is None or len(self.faults) > before:
+            return None
+        return CompiledStrategy(strategy, trigger, direction, condition, invalidation)
+
+    def _check_strategies(self, strategies: Mapping[str, Strategy], events: Mapping[str, Event]) -> None:
+        """Names and aliases are each one strategy's, events and families exist, and no two strategies are the same rule."""
+        families = {event.family for event in events.values()}
+        owner = {name: f"strategies/{name}.yaml" for name in strategies}
+        rules: dict[str, str] = {}
+        for name, strategy in strategies.items():
+            file = f"strategies/{name}.yaml"
+            for alias in strategy.aliases:
+                if alias in owner:
+                    self.faults.append(f"{file}: the alias {alias!r} is taken by {owner[alias]}")
+                owner.setdefault(alias, file)
+            known = {"event_type": (strategy.event_type, events), "family": (strategy.family, families)}
+            for field, (entry, allowed) in known.items():
+                if entry is not None and entry not in allowed:
+                    self.faults.append(
+                        f"{file}: {field} names {entry!r}, which does not exist.{did_you_mean(entry, allowed)}"
+                    )
+            event = events.get(strategy.event_type or "")
+            if event is not None and strategy.family != event.family:
+                self.faults.append(f"{file}: family is {strategy.family!r}; its event type is of {event.family!r}")
+            rule = strategy.model_dump_json(exclude={"strategy", "aliases", "description", "mechanism"})
+            if rule in rules:
+                self.faults.append(f"{file}: is the same rule as {rules[rule]}; remove one, or make it an alias")
+            rules.setdefault(rule, file)
+
     def _check_calendars(self, calendars: Mapping[str, Calendar], columns: Mapping[str, Column]) -> None:
         maker: dict[str, str] = {}
         for name, calendar in calendars.items():
@@ -528,7 +618,7 @@ def _plain(value: Any) -> Any:
     """Models, compiled objects and mappings as JSON values."""
     if isinstance(value, Model):
         return value.model_dump(mode="json")
-    if isinstance(value, CompiledFeature | CompiledState | CompiledEvent):
+    if isinstance(value, CompiledFeature | CompiledState | CompiledEvent | CompiledStrategy):
         return _plain(value.model)
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}

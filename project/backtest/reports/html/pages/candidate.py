@@ -283,7 +283,7 @@ def _occurrence(one: Occurrence) -> dict[str, Any]:
 
 
 def _gates(row: Mapping[str, Any], profile: GateProfile) -> list[dict[str, Any]]:
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
     from backtest.reports.terminal import MARGIN_TEXTS
     from backtest.reports.why_not import gate_asks
 

@@ -74,7 +74,7 @@ KINDS: Final[Mapping[str, str]] = {
 
 def table_page(results: RunResults) -> str:
     """candidates.html."""
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
 
     missing = results.candidates if isinstance(results.candidates, Missing) else None
     return page(

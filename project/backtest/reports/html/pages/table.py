@@ -77,7 +77,7 @@ def table_data(candidates: pl.DataFrame, pages: Collection[str]) -> dict[str, An
     """
     import polars as pl
 
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
 
     margins = [gate.replace("gate_", "margin_", 1) for gate in GATES]
     texts: dict[str, list[str]] = {}
