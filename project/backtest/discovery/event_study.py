@@ -41,8 +41,8 @@ TRADE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "funding": pl.Float64(),
 }
 """Bars are positions in the symbol's market; ``fold`` is 1 for discovery, 2 for confirmation; ``day`` counts from 1970-01-01.
-``gross``, ``abnormal`` and ``funding`` (paid) are fractions of a position in the event's own direction, the other three what
-either side pays."""
+``event_direction`` is the side it is measured in: the event's own, or that of the break it waited for. ``gross``, ``abnormal`` and
+``funding`` (paid) are fractions of a position on that side, the other three what either side pays."""
 
 PLACEBO_READS: Final = 800_000
 """Prices read for one placebo band: what bounds its time."""
@@ -52,6 +52,8 @@ LEVEL: Final = 0.95
 
 def trades_of(market: SymbolMarket, trial: Trial, occurrences: pl.DataFrame, spec: Spec) -> pl.DataFrame:
     """Every trade that the scores of one event, policy and horizon sum up on one symbol (`TRADE_SCHEMA`), in time order.
+
+    Of trades in one market: those with a second leg are not made here.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def trades_of(market: SymbolMarket, trial: Trial, occurrences: pl.DataFrame, spe
     )
     bar = at[made.event]
     inside = (market.fold[bar] == CONFIRMATION) | (market.fold[made.exit] != CONFIRMATION)
-    bar, entry, exit_, side = bar[inside], made.entry[inside], made.exit[inside], direction[made.event][inside]
+    bar, entry, exit_, side = bar[inside], made.entry[inside], made.exit[inside], made.side[inside]
     days = market.day[entry], market.day[exit_]
     total = round_trip_cost(
         spec.costs,

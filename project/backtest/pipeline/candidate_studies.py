@@ -67,12 +67,17 @@ def studies_of(
 def _trial(spec: Spec, row: Mapping[str, Any]) -> Trial | None:
     from backtest.discovery.hypotheses import event_trials
 
+    """The trial behind a candidate; None where it is no trade in one market: two legs, or a difference between two sets."""
     if row["event_type"] not in spec.events:
         return None
     found = (
         trial
         for trial in event_trials(spec, row["event_type"])
-        if trial.policy.policy_id == row["policy"] and trial.horizon == row["horizon"]
+        if trial.policy.policy_id == row["policy"]
+        and trial.horizon == row["horizon"]
+        and trial.policy.second_leg is None
+        and trial.filter_verb is None
+        and row["state_id"] not in spec.filters
     )
     return next(found, None)
 
@@ -89,8 +94,7 @@ def _symbol(plan: Plan, spec: Spec, folds: Folds, symbol: str) -> SymbolBars:
     names = {name for expression in spec.bar_expressions.values() for name in expression.inputs}
     start, end = window if window is not None else (states["timestamp"][0], states["timestamp"][-1])
     frame = perpetual_frame(plan, spec, symbol, start - history * BAR, end, names)
-    aligned = frame.select("timestamp").join(states, on="timestamp", how="left", maintain_order="left")
-    market = symbol_market(frame, aligned, symbol, spec, folds)
+    market = symbol_market(frame, states, symbol, spec, folds)
     return SymbolBars(
         market, {name: frame[name].fill_null(np.nan).to_numpy() for name in ("open", "high", "low", "close")}
     )

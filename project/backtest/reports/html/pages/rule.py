@@ -25,6 +25,14 @@ def rule_in_words(row: Mapping[str, Any], spec: Spec) -> str:
     enter = "at the next open" if policy is None else _entry(policy)
     leave = minutes_text(horizon_bars(row["horizon"]) * BAR_MINUTES)
     barriers = "" if policy is None else _barriers(policy, row["direction"])
+    if row["state_id"] in spec.filters:
+        return (
+            f"{row['event_type']} on {where} ({lowered(what)}): the mean of the same trade {side} where "
+            f"{words(row['state_id'])} holds, less its mean where it does not. A condition on trades, not one of its own."
+        )
+    if policy is not None and policy.second_leg is not None:
+        leg = "the spot market" if policy.second_leg == "spot" else "the symbol's pair"
+        barriers += f". A second leg in {leg}, of the same size on the other side, is entered and left with it"
     return f"{row['event_type']} on {where} ({lowered(what)}){state}: trade {side}, {enter}, and leave after {leave}{barriers}."
 
 
@@ -55,9 +63,11 @@ def _entry(policy: Policy) -> str:
         if policy.entry_lag_bars == 1
         else f"at the open {minutes_text(policy.entry_lag_bars * BAR_MINUTES)} later"
     )
+    within = minutes_text(policy.waits_bars * BAR_MINUTES)
+    if policy.breakout_atr is not None:
+        return f"once a close within {within} lies {policy.breakout_atr:g} average true ranges away, {at}"
     if policy.retrace_fraction is None:
         return at
-    within = minutes_text(policy.retrace_within_bars * BAR_MINUTES)
     return f"once the price has come back by {policy.retrace_fraction:.0%} of the move within {within}, {at}"
 
 
