@@ -138,7 +138,7 @@ def _definitions(spec_root: Path, spec: Spec) -> dict[str, str]:
     from backtest.spec.texts import definition_text
 
     named = [("events", name) for name in spec.events]
-    named += [("templates", name) for name in spec.templates]
+    named += [("templates", name) for name in (*spec.templates, *spec.filters)]
     named += [("states", name) for name in spec.states]
     return {name: definition_text(spec_root, folder, name) for folder, name in named}
 
