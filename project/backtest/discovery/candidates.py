@@ -31,6 +31,8 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 Figures = dict[str, NDArray[Any] | pl.Series]
 
+EXCURSIONS: Final = ("sum_favourable", "sum_adverse")
+"""Of a position in the event's direction; the opposite side's favourable excursion is its adverse one."""
 DAYS_PER_YEAR: Final = 365.0
 _EPOCH: Final = dt.date(1970, 1, 1)
 
@@ -63,6 +65,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "break_even_cost": pl.Float64(),
     "capacity_usd": pl.Float64(),
     "probability_above_cost": pl.Float64(),
+    "mean_favourable_excursion": pl.Float64(),
+    "mean_adverse_excursion": pl.Float64(),
     "mean_standardised_return": pl.Float64(),
     "t_stat": pl.Float64(),
     "degrees_of_freedom": pl.Float64(),
@@ -308,6 +312,8 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
         "capacity_usd": capacity_usd(
             net, days.mean_of("sum_impact"), spec.costs.order_usd, np.exp(days.mean_of("sum_log_turnover"))
         ),
+        "mean_favourable_excursion": np.where(sign > 0, *(days.mean_of(name) for name in EXCURSIONS)),
+        "mean_adverse_excursion": np.where(sign < 0, *(days.mean_of(name) for name in EXCURSIONS)),
         "mean_standardised_return": sign * z.mean,
         "t_stat": sign * z.t,
         "degrees_of_freedom": z.degrees_of_freedom,
@@ -315,7 +321,9 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
         "tainted_share": tainted,
         "spans_same_sign": (days.by_span * sign[:, None] > 0).sum(axis=1),
         "signs_by_year": signs_by_year(days.years, days.by_year * sign[:, None]),
-        "signs_by_symbol": signs_by_symbol(register, days.totals["sum_y"][:, 0], days.totals["n"][:, 0], sign),
+        "signs_by_symbol": signs_by_symbol(
+            register, days.totals["sum_y"][:, 0], days.totals["n"][:, 0].astype(np.int64), sign
+        ),
     }
 
 

@@ -105,9 +105,9 @@ def day_statistics(
 
     Notes
     -----
-    A difference of means is brought into the form of a mean: with n₁ and n₀ events where the filter holds and where not,
-    n = n₁ + n₀ and μ the mean of all, S_g = n·((S₁_g − μN₁_g)/n₁ − (S₀_g − μN₀_g)/n₀) and N_g = N₁_g·n₀/n₁ + N₀_g·n₁/n₀, so that
-    ΣS_g/n is the difference, ΣN_g is n, and U_g is each day's part in its error. Events and days of a difference are those
+    A difference of means is brought into the form of a mean: with n₁ and n₀ events where the filter holds and where
+    not, n = n₁ + n₀ and μ the mean of all, S_g = n·((S₁_g − μN₁_g)/n₁ − (S₀_g − μN₀_g)/n₀) and N_g = N₁_g·n₀/n₁ + N₀_g·n₁/n₀, so
+    that ΣS_g/n is the difference, ΣN_g is n, and U_g is each day's part in its error. Events and days of a difference are those
     of the side that has fewer; totals, moments and costs are those of the trades that the filter holds for.
     """
     size, cut = len(register), folds.first_confirmation_day
@@ -142,10 +142,7 @@ def day_statistics(
     )  # fmt: skip
     figure = {name: figures[:, column] for column, name in enumerate(_FIGURES)}
     count = {name: counts[:, column] for column, name in enumerate(_COUNTS)}
-    totals = {
-        name: _totals(*parts, days.day, values, cut)
-        for name, values in days.values.items()
-    }
+    totals = {name: _totals(*parts, days.day, values, cut) for name, values in days.values.items()}
 
     def test(name: str, fold: str) -> ClusterT:
         mean, error = figure[f"{name}_mean"], figure[f"{name}_error"]
@@ -299,7 +296,8 @@ def _jackknife(n: Floats, s: Floats, filled: int) -> tuple[float, float, float]:
 @machine_code
 def _reduce(
     pointer: Integers, start: Integers, stop: Integers, other_pointer: Integers, other_start: Integers,
-    other_stop: Integers, is_difference: Booleans, day: Integers, n: Floats, z: Floats, y: Floats, own_days: Integers, wide_days: Integers, limit: float, cut: int, n_first: int, n_calendar: int, year: Integers,
+    other_stop: Integers, is_difference: Booleans, day: Integers, n: Floats, z: Floats, y: Floats, own_days: Integers,
+    wide_days: Integers, limit: float, cut: int, n_first: int, n_calendar: int, year: Integers,
     n_spans: Integers, figures: Floats, counts: Integers, by_year: Floats, by_span: Floats, by_block: Floats,
     moments: Floats, flip_pointer: Integers, flip_day: NDArray[np.int32], flip_sum: Singles, flip_count: Singles,
 ) -> None:  # fmt: skip
@@ -343,7 +341,7 @@ def _reduce(
                 by_block[h, block, 0] += day_z[d]
                 by_block[h, block, 1] += day_z[d] * day_z[d]
         if not is_difference[h]:
-            counts[h, 0] = int(round(events))
+            counts[h, 0] = round(events)
 
         filled = _clusters(days, low, split, own, cut, at, clusters)
         if not is_difference[h]:
@@ -396,7 +394,7 @@ def _reduce(
             events = 0.0
             for d in range(split, high):
                 events += day_n[d]
-            counts[h, 3] = int(round(events))
+            counts[h, 3] = round(events)
         for d in range(low, high):
             days[:, d] = 0.0
             others[:, d] = 0.0

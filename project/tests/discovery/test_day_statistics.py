@@ -149,7 +149,9 @@ def test_a_filter_is_tested_by_the_difference_of_means_with_the_error_of_leaving
     scores = scores.select(pl.col(name).cast(dtype) for name, dtype in SCORE_SCHEMA.items())
     rows = [("E", "F", "lag1", "5m", "only_if_x", symbol, "only_if_x", None) for symbol in ("BTCUSDT", POOLED)]
     register = pl.DataFrame(rows, schema=REGISTER_SCHEMA, orient="row")
-    found = day_statistics(event_days({"BTCUSDT": scores}), register, FOLDS, np.ones(2, int), np.full(2, 4), ["only_if_x"])
+    found = day_statistics(
+        event_days({"BTCUSDT": scores}), register, FOLDS, np.ones(2, int), np.full(2, 4), ["only_if_x"]
+    )
 
     def difference(kept: NDArray[np.bool_]) -> float:
         return float(z[kept & holds].mean() - z[kept & ~holds].mean())
@@ -177,7 +179,9 @@ def test_differences_without_an_effect_reject_as_often_as_they_should() -> None:
         summed = trades.group_by("state_id", "day").agg(pl.len().alias("n"), pl.col("z").sum())
         others = [pl.col("z").alias(name) for name in SCORE_SCHEMA if name.startswith("sum_")]
         found.append(
-            summed.with_columns(pl.lit(f"p{world:04d}").alias("policy"), pl.lit("5m").alias("horizon"), *others, n_tainted=0)
+            summed.with_columns(
+                pl.lit(f"p{world:04d}").alias("policy"), pl.lit("5m").alias("horizon"), *others, n_tainted=0
+            )
         )
     scores = pl.concat(found).select(pl.col(name).cast(dtype) for name, dtype in SCORE_SCHEMA.items())
     rows = [("E", "F", f"p{world:04d}", "5m", "only_if_x", "BTCUSDT", "only_if_x", None) for world in range(worlds)]
