@@ -106,9 +106,10 @@ def day_statistics(
     Notes
     -----
     A difference of means is brought into the form of a mean: with n₁ and n₀ events where the filter holds and where
-    not, n = n₁ + n₀ and μ the mean of all, S_g = n·((S₁_g − μN₁_g)/n₁ − (S₀_g − μN₀_g)/n₀) and N_g = N₁_g·n₀/n₁ + N₀_g·n₁/n₀, so
-    that ΣS_g/n is the difference, ΣN_g is n, and U_g is each day's part in its error. Events and days of a difference are those
-    of the side that has fewer; totals, moments and costs are those of the trades that the filter holds for.
+    not, n = n₁ + n₀ and μ the mean of all, S_g = n·((S₁_g − μN₁_g)/n₁ − (S₀_g − μN₀_g)/n₀) and
+    N_g = N₁_g·n₀/n₁ + N₀_g·n₁/n₀, so that ΣS_g/n is the difference, ΣN_g is n, and U_g is each day's part in its error.
+    Events and days of a difference are those of the side that has fewer; totals, moments and costs are those of the
+    trades that the filter holds for.
     """
     size, cut = len(register), folds.first_confirmation_day
     parts = days.parts(register)
