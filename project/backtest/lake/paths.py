@@ -117,8 +117,9 @@ class DataRoot:
     def cleaned_bars(self, market: Market, symbol: str) -> Path:
         return self.lake / "cleaned" / market / checked_symbol(symbol) / "bars_5m"
 
-    def cleaned_quality(self, market: Market, symbol: str) -> Path:
-        return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality.parquet"
+    def cleaned_quality(self, market: Market, symbol: str, quarter: str) -> Path:
+        """What was found in a quarter such as ``2024Q1``, one row a month."""
+        return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality" / f"{quarter}.parquet"
 
     def cross_check(self, symbol: str) -> Path:
         """Spans in which the symbol's sources disagree."""
@@ -134,6 +135,10 @@ class DataRoot:
     def stage_records(self) -> Path:
         """Where stages that write to the shared lake leave what their cache needs."""
         return self.lake / "stage_records"
+
+    def file_hashes(self) -> Path:
+        """Hashes of files of the data root by what the file system says of them, so that they are not read again."""
+        return self.lake / "file_hashes.json"
 
     # -- what was ever tried; no clean-up removes it ---------------------------------------------------
 
