@@ -14,7 +14,16 @@ from backtest.discovery.consistency import signs_by_symbol, signs_by_year
 from backtest.discovery.effect_sizes import capacity_usd, effect_sizes
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.hypotheses import KEY
-from backtest.discovery.inference import ClusterT, block_days, cluster_t, segment_sums
+from backtest.discovery.inference import (
+    WIDE_BLOCK_RATIO,
+    ClusterT,
+    block_days,
+    cluster_t,
+    effective_events,
+    merged_days,
+    segment_sums,
+    wide_block_days,
+)
 from backtest.discovery.multiplicity import benjamini_hochberg_q, sign_flip_step_down, tree_bh
 from backtest.spec.models import POOLED, GateProfile, horizon_bars
 
@@ -49,6 +58,9 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "direction": pl.Int8(),
     "n_events": pl.Int64(),
     "n_days": pl.Int64(),
+    "effective_n": pl.Float64(),
+    "cluster_days": pl.Int64(),
+    "standard_error_ratio": pl.Float64(),
     "expectancy": pl.Float64(),
     "expectancy_standard_error": pl.Float64(),
     "cost": pl.Float64(),
@@ -94,7 +106,10 @@ eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 fo
 interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_even_cost`` is the largest cost besides funding
 that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
 ``signs_by_year`` and ``signs_by_symbol`` tell where the trade's raw returns summed to a gain, such as ``2023+ 2024-``.
-``tainted_share`` is the share of its trades, of both folds, that rest on a bar that cannot be trusted."""
+``effective_n`` is how many independent events would have the standard error of ``mean_standardised_return``;
+``standard_error_ratio`` compares that of blocks of five days (whole clusters) with that of clusters, and ``cluster_days`` is
+the length of the clusters that were used. ``tainted_share`` is the share of its trades, of both folds, that rest on a bar
+that cannot be trusted."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,18 @@ class DayRows:
     day: Integers
     n: Integers
     sums: Mapping[str, Floats]
+
+    def merged(self, length: Integers, origin: int) -> DayRows:
+        """The rows in clusters of `length` days, one length an owner, counted from `origin`."""
+        start, day = merged_days(self.owner, self.day, length, origin)
+        if len(start) == len(self.owner):
+            return self
+        return DayRows(
+            self.owner[start],
+            day,
+            np.add.reduceat(self.n, start),
+            {name: np.add.reduceat(values, start) for name, values in self.sums.items()},
+        )
 
     def where(self, chosen: Booleans) -> DayRows:
         return DayRows(
@@ -130,9 +157,7 @@ def collect_rows(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds) -> 
     own = scores.join(owners, on=KEY, how="inner")
     pooled = scores.with_columns(pl.lit(POOLED).alias("symbol")).join(owners, on=KEY, how="inner")
     rows = pl.concat([own, pooled.sort("owner", "day", maintain_order=True)])
-    blocks = np.array(
-        [block_days(horizon_bars(horizon), BARS_PER_DAY) for horizon in register["horizon"]], dtype=np.int64
-    )
+    blocks = _horizon_cluster_days(register)
     owner = rows["owner"].to_numpy().astype(np.int64)
     day = rows["day"].to_numpy().astype(np.int64)
     length = blocks[owner] if len(owner) else np.ones(0, np.int64)
@@ -182,15 +207,18 @@ def assess_rows(
     profiles = {event: spec.gates.discovery_profile(event) for event in register["event_type"].unique()}
     limits = _Limits([profiles[event] for event in register["event_type"]])
 
-    z = cluster_t(first.sums["sum_z"], first.n, first.owner, size)
-    y = cluster_t(first.sums["sum_y"], first.n, first.owner, size)
-    later = cluster_t(second.sums["sum_z"], second.n, second.owner, size)
-    later_y = cluster_t(second.sums["sum_y"], second.n, second.owner, size)
+    cluster_days, ratio = _cluster_days(register, first, folds)
+    clusters, later_clusters = (part.merged(cluster_days, cut) for part in (first, second))
+    z = cluster_t(clusters.sums["sum_z"], clusters.n, clusters.owner, size)
+    y = cluster_t(clusters.sums["sum_y"], clusters.n, clusters.owner, size)
+    later = cluster_t(later_clusters.sums["sum_z"], later_clusters.n, later_clusters.owner, size)
+    later_y = cluster_t(later_clusters.sums["sum_y"], later_clusters.n, later_clusters.owner, size)
+    n_days, later_days = (np.bincount(part.owner, minlength=size) for part in (first, second))
     busiest = _largest_per_owner(first.n, first.owner, size) / np.maximum(z.n_events, 1)
     eligible = (
         (z.n_events >= limits("min_events"))
-        & (z.n_days >= limits("min_days"))
-        & (later.n_days >= limits("min_confirmation_days"))
+        & (n_days >= limits("min_days"))
+        & (later_days >= limits("min_confirmation_days"))
         & (busiest <= limits("max_day_share_of_events"))
         & np.isfinite(z.t)
     )
@@ -206,7 +234,7 @@ def assess_rows(
     q = _filled(size, chosen, benjamini_hochberg_q(p[chosen]))
     tree = np.zeros(size, dtype=bool)
     tree[chosen] = _tree(p, register, chosen, spec)
-    family_wise = _filled(size, chosen, _family_wise(first, z, sign, two_sided, chosen, spec))
+    family_wise = _filled(size, chosen, _family_wise(clusters, z, sign, two_sided, chosen, spec))
     tier_a = family_wise <= limits("family_wise_level")
 
     candidate = eligible & ((q <= limits("candidate_level")) | tree | tier_a)
@@ -232,7 +260,7 @@ def assess_rows(
         tainted_share = segment_sums(rows.sums["n_tainted"], rows.owner, size) / (z.n_events + later.n_events)
     significant = tree | tier_a
     gates = {
-        "gate_eligible": (eligible, _eligibility_margin(z, later, busiest, limits)),
+        "gate_eligible": (eligible, _eligibility_margin(z.n_events, n_days, later_days, busiest, limits)),
         "gate_significant": (significant, _significance_margin(q, family_wise, significant, limits)),
         "gate_day_concentration": (largest <= limits("max_day_share_of_sum"), limits("max_day_share_of_sum") - largest),
         "gate_confirmed": (confirmed, confirmation_level - confirmation_q),
@@ -249,7 +277,10 @@ def assess_rows(
         sign,
         {
             "n_events": z.n_events,
-            "n_days": z.n_days,
+            "n_days": n_days,
+            "effective_n": effective_events(z, segment_sums(first.sums["sum_z2"], first.owner, size)),
+            "cluster_days": cluster_days,
+            "standard_error_ratio": ratio,
             "expectancy": expectancy,
             "expectancy_standard_error": y.standard_error,
             "cost": cost,
@@ -264,7 +295,7 @@ def assess_rows(
             "q_value": q,
             "family_wise_p": family_wise,
             "confirmation_n_events": later.n_events,
-            "confirmation_n_days": later.n_days,
+            "confirmation_n_days": later_days,
             "confirmation_expectancy": np.where(candidate, sign * later_y.mean, np.nan),
             "confirmation_p": confirmation_p,
             "confirmation_q": confirmation_q,
@@ -285,6 +316,28 @@ def assess_rows(
         final,
         eligible,
     )
+
+
+def _cluster_days(register: pl.DataFrame, first: DayRows, folds: Folds) -> tuple[Integers, Floats]:
+    """Length of each hypothesis's clusters, and the ratio of standard errors that decided on it.
+
+    Clusters are those of its horizon, or blocks of whole ones where these show that clusters depend on each other.
+    """
+    size, cut = len(register), folds.first_confirmation_day
+    own = _horizon_cluster_days(register)
+    wide = wide_block_days(own)
+    narrow, blocks = (
+        cluster_t(rows.sums["sum_z"], rows.n, rows.owner, size).standard_error
+        for rows in (first, first.merged(wide, cut))
+    )
+    with np.errstate(invalid="ignore"):
+        ratio = blocks / narrow
+    return np.where(ratio > WIDE_BLOCK_RATIO, wide, own), ratio
+
+
+def _horizon_cluster_days(register: pl.DataFrame) -> Integers:
+    lengths = {name: block_days(horizon_bars(name), BARS_PER_DAY) for name in register["horizon"].unique()}
+    return np.array([lengths[name] for name in register["horizon"]], dtype=np.int64)
 
 
 class _Limits:
@@ -353,13 +406,15 @@ def _stability(
     return agreeing, spans.astype(np.float64), needed
 
 
-def _eligibility_margin(z: ClusterT, later: ClusterT, busiest: Floats, limits: _Limits) -> Floats:
+def _eligibility_margin(
+    n_events: Integers, n_days: Integers, later_days: Integers, busiest: Floats, limits: _Limits
+) -> Floats:
     """Smallest relative distance to the count limits; negative where one is missed."""
     margins: Floats = np.minimum.reduce(
         [
-            z.n_events / limits("min_events") - 1.0,
-            z.n_days / limits("min_days") - 1.0,
-            later.n_days / limits("min_confirmation_days") - 1.0,
+            n_events / limits("min_events") - 1.0,
+            n_days / limits("min_days") - 1.0,
+            later_days / limits("min_confirmation_days") - 1.0,
             limits("max_day_share_of_events") - busiest,
         ]
     )

@@ -1,20 +1,26 @@
-"""The day-cluster jackknife t statistic (CR3) from day scores.
+"""The day-cluster jackknife t statistic (CR3) from day scores, and what it says about dependence.
 
 References
 ----------
 Cameron & Miller (2015), J. Human Resources 50; MacKinnon, Nielsen & Webb (2023), J. Econometrics 232;
-Kolari & Pynnönen (2010), Review of Financial Studies 23.
+Kolari & Pynnönen (2010), Review of Financial Studies 23; Kish (1965), Survey Sampling: design effect.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+WIDE_BLOCK_DAYS: Final = 5
+WIDE_BLOCK_RATIO: Final = 1.2
+"""Where blocks of five days give a standard error more than 1.2 times that of single days, the days are not independent,
+and the larger one is used."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +104,41 @@ def cluster_t(day_sums: Floats, day_counts: Integers, owner: Integers, owners: i
 def block_days(horizon_bars: int, bars_per_day: int) -> int:
     """Length in days of the clusters for a horizon: one day, or ⌈2H⌉ days where H exceeds half a day."""
     return 1 if 2 * horizon_bars <= bars_per_day else -(-2 * horizon_bars // bars_per_day)
+
+
+def merged_days(owner: Integers, day: Integers, length: Integers, origin: int) -> tuple[Integers, Integers]:
+    """Clusters of `length` days, counted from `origin`, out of rows that are sorted by owner and day.
+
+    Parameters
+    ----------
+    owner, day : (r,)
+    length : (owners,) days in a cluster of each owner.
+    origin : a day at which a cluster of every length begins.
+
+    Returns
+    -------
+    start : (c,) first row of each cluster, as `numpy.add.reduceat` takes it.
+    day : (c,) first day of each cluster.
+    """
+    size = length[owner] if len(owner) else np.ones(0, np.int64)
+    first = origin + (day - origin) // size * size
+    is_new = np.ones(len(owner), dtype=bool)
+    is_new[1:] = (owner[1:] != owner[:-1]) | (first[1:] != first[:-1])
+    start = np.flatnonzero(is_new)
+    return start, first[start]
+
+
+def wide_block_days(cluster_days: Integers) -> Integers:
+    """Length in days of the blocks that clusters are compared with: whole clusters, at least five days."""
+    return np.asarray(-(-WIDE_BLOCK_DAYS // cluster_days) * cluster_days)
+
+
+def effective_events(found: ClusterT, sum_of_squares: Floats) -> Floats:
+    """Number of independent events whose mean would have the same standard error: n divided by Kish's design effect.
+
+    n·(Σz² − n·θ̂²)/(n(n − 1))/se²; NaN where there is no t. It exceeds n where the events of a day offset one another.
+    """
+    n = found.n_events.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        independent = (sum_of_squares - n * found.mean**2) / (n * (n - 1.0))
+        return np.asarray(n * independent / found.standard_error**2)

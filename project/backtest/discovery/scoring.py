@@ -57,10 +57,12 @@ class SymbolMarket:
 
 
 def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: Spec, folds: Folds) -> SymbolMarket:
-    """Arrays of one symbol from its bars, features and states (frames of equal length, the full grid).
+    """Arrays of one symbol from its bars and features (the full grid) and its states.
 
+    States may begin later than the bars, which reach back as far as definitions look; where there are none, none holds.
     Bars without ``is_tainted`` count as sound.
     """
+    states = frame.select("timestamp").join(states, on="timestamp", how="left", maintain_order="left")
     values = frame.select(
         pl.col("timestamp"),
         pl.col("timestamp").dt.epoch("d").cast(pl.Int64).alias("_day"),

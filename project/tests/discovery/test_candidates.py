@@ -229,3 +229,19 @@ def test_each_further_opening_of_the_confirmation_fold_lowers_its_level() -> Non
     many = assess(REGISTER, some, FOLDS, SPEC, confirmation_openings=10**18)
     assert first["gate_confirmed"].any()
     assert not many["gate_confirmed"].any()
+
+
+def test_hypotheses_whose_days_depend_on_each_other_are_tested_on_blocks_in_both_folds() -> None:
+    some = scores(0.0)
+    shifted = some.with_columns(
+        (((pl.col("day") // 5).hash(3) % 2).cast(pl.Float64) * 2 - 1).alias("of_block")
+    ).with_columns(pl.col("sum_z") + pl.col("of_block"), pl.col("sum_y") + pl.col("of_block") * 30e-4)
+    key = ("candidate_id", "cluster_days", "standard_error_ratio", "degrees_of_freedom", "n_days", "effective_n")
+    plain, blocked = (assess(REGISTER, each.select(some.columns), FOLDS, SPEC).select(key) for each in (some, shifted))
+    tested = blocked.filter(pl.col("n_days") > 0)
+    assert set(tested["cluster_days"]) == {5}
+    assert (tested["standard_error_ratio"] > 1.2).all()
+    assert (tested["degrees_of_freedom"] < 60).all()
+    assert (tested["effective_n"] < tested["n_days"]).all()
+    assert plain.filter(pl.col("n_days") > 0)["cluster_days"].mean() < 1.5
+    assert (tested["n_days"] == plain.filter(pl.col("n_days") > 0)["n_days"]).all()
