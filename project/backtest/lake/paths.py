@@ -178,6 +178,18 @@ class DataRoot:
     def states(self, run_id: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "states" / f"{checked_symbol(symbol)}.parquet"
 
+    def quarter_hits(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """Bars of a quarter at which conditions of event types hold."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.hits.parquet"
+
+    def quarter_states(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """States at each bar of a quarter, and what the events' quality is judged by."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.states.parquet"
+
+    def quarter_needs(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """Data sets that event types lack in a quarter."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.needs.json"
+
     def symbol_events(self, run_id: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "events" / f"{checked_symbol(symbol)}.parquet"
 

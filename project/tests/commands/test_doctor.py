@@ -88,7 +88,7 @@ def test_half_written_files_and_crashed_runs_are_told(sound: Desk, capsys: pytes
 
 
 def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality.parquet"
+    shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality" / "2024Q1.parquet"
     own = sound.root.candidates("r1", "VOL_SHOCK")
     write_json(own, {})
     outputs = {name.relative_to(sound.root.path).as_posix(): content_hash(name) for name in (shared, own)}
@@ -102,7 +102,7 @@ def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys
     texts = [finding["text"] for finding in _worst(findings)]
     assert code == 1
     assert len(texts) == 2
-    assert "quality.parquet has other content than recorded" in texts[0]
+    assert "2024Q1.parquet has other content than recorded" in texts[0]
     assert "candidates.parquet is gone" in texts[1]
 
 
