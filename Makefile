@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-override OPERATOR_VARIABLES := RUN_ID SYMBOLS START END STRATEGIES SOURCE VENUE DATASETS ALLOW_MISSING QUICK
+override OPERATOR_VARIABLES := RUN_ID SYMBOLS START END STRATEGIES SOURCE VENUE DATASETS ALLOW_MISSING QUICK REAL WORLDS
 
 # What was given on make's command line is kept as the text it is. (Make would expand it when handing it on.)
 # The loop's variable is called "=", a name nothing on the command line can have.
@@ -72,7 +72,7 @@ monitor: .venv/.installed ## data freshness check for SYMBOLS
 # The statistics themselves
 
 .PHONY: calibrate
-calibrate: .venv/.installed ## error rates and power of the search on simulated worlds; QUICK=1 for a few of them
+calibrate: .venv/.installed ## error rates and power of the search on worlds whose truth is known; QUICK=1 for a few, REAL=1 for real bars too
 	@.venv/bin/backtest calibrate
 
 # Cleaning up
@@ -144,5 +144,7 @@ lock: .venv/.installed ## write the three requirements files from pyproject.toml
 #   DATASETS            data sets that must be had besides bars and funding, separated by commas
 #   ALLOW_MISSING       go on where a data set is missing
 #   QUICK               1: calibrate on 26 worlds instead of 480
+#   REAL                1: calibrate on copies of the data root's cleaned bars too
+#   WORLDS              kinds of worlds to calibrate on, separated by commas
 #   BACKTEST_DATA_ROOT  folder of all data, ./data where unset
 #   BACKTEST_…          any other setting, handed on as it is

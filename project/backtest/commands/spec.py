@@ -8,7 +8,7 @@ import typer
 
 from backtest.command_options import spec_root
 
-Name = Annotated[str, typer.Argument(help="An event, feature, state or template, such as VOL_SHOCK.")]
+Name = Annotated[str, typer.Argument(help="An event, feature, state, template or strategy, such as VOL_SHOCK.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def check() -> None:
     spec = load_spec(spec_root())
     print(
         f"{spec_root()}: {len(spec.features)} features, {len(spec.states)} states, {len(spec.events)} events, "
-        f"{len(spec.templates)} templates. No fault. Ontology hash {spec.ontology_hash}"
+        f"{len(spec.templates)} templates, {len(spec.strategies)} strategies. No fault. Ontology hash {spec.ontology_hash}"
     )
 
 

@@ -10,7 +10,7 @@ Clopper & Pearson (1934), Biometrika 26: intervals of a share of worlds. Benjami
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from backtest.discovery.candidates import DayRows
+from backtest.discovery.day_rows import DayRows
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import KEY
 from backtest.discovery.inference import segment_sums
@@ -31,26 +31,41 @@ LEVELS: Final = (0.05, 0.01, 0.001)
 PLAIN_LEVEL: Final = 0.05
 PROCEDURES: Final = {
     "naive_bh": "naive t + BH .05",
-    "grouped_bh": "BH .05 within event, verb and horizon",
-    "cluster_bh": "day clusters + BH .05",
+    "grouped_bh": "naive t + BH .05 within event, verb and horizon",
     "bonferroni": "day clusters + Bonferroni .05",
+    "cluster_bh": "day clusters + BH .05",
     "tree_bh": "day clusters + TreeBH",
     "tier_a": "tier A (family-wise)",
+    "significant": "TreeBH or tier A (default level)",
     "confirmed": "confirmed on the untouched fold",
+    "economic": "confirmed and above cost",
     "final": "all gates",
 }
 """Name of a procedure and how it reads in the report, plain ones first."""
-ECONOMIC: Final = frozenset({"final"})
+PLAIN: Final = ("naive_bh", "grouped_bh", "bonferroni", "cluster_bh")
+"""Procedures that others use, in the same worlds."""
+ON_NAIVE_T: Final = frozenset({"naive_bh", "grouped_bh"})
+ECONOMIC: Final = frozenset({"economic", "final"})
 """Procedures that claim a return above costs: a discovery is false where the truth is at most its cost."""
 RELEVANT_SHARE: Final = 0.5
 """Power counts hypotheses whose truth is at least this share of the planted mean return."""
+SAME_TRADE: Final = 0.8
+"""A hypothesis at the planted horizon is the planted trade where its truth is at least this share of what was planted."""
+BPS: Final = 1e-4
+PLANTED: Final = {
+    "planted": "planted {bps:g} bps",
+    "net": "planted cost + {bps:g} bps",
+    "weak": "many weak edges of {bps:g} bps",
+}
+"""Kinds of worlds that hold edges, and how a group of them is called; every other kind is called by its own name."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Every hypothesis of one world with its truth, in the order of the register; figures in the register's own direction.
+    """Every hypothesis of one world with its truth, in the order of the register.
 
-    `truth` and `cost` are fractions per trade; `found` says by procedure what it reports, `sign` in which direction.
+    `truth` and `cost` are fractions per trade, truth in the event's own direction; `found` says by procedure what it
+    reports, `sign` in which direction. `expectancy` and the posterior figures are those of the trade, in its direction.
     """
 
     horizon: Sequence[str]
@@ -62,26 +77,81 @@ class Judged:
     found: Mapping[str, Booleans]
     sign: Mapping[str, Floats]
     expectancy: Floats
+    posterior_mean: Floats
+    posterior_low: Floats
+    posterior_high: Floats
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one procedure reported in one world; sums over its discoveries, in bps per trade."""
+
+    discoveries: int = 0
+    false: int = 0
+    relevant: int = 0
+    """How many of the relevant hypotheses it found, in the right direction."""
+    has_trade: bool = False
+    """Whether it reports a planted trade itself: over all states and symbols, at the planted horizon."""
+    has_event: bool = False
+    """Whether it reports a planted event at all, in the planted direction."""
+    truth: float = 0.0
+    raw: float = 0.0
+    shrunk: float = 0.0
+    covered: int = 0
+    """Discoveries whose 90 % interval holds the truth."""
 
 
 @dataclass(frozen=True)
 class WorldFigures:
-    """What one world contributes to the report: counts only."""
+    """What one world contributes to the report: counts and sums only.
+
+    Attributes
+    ----------
+    kind, bps : of the world; bps is 0 where nothing is planted.
+    n_hypotheses, n_eligible : in the register, and those that were tested.
+    rejected : by kind of p-value (``cluster``, ``naive``) and horizon: tested, then rejected at each of `LEVELS`.
+    found : by procedure.
+    n_relevant : hypotheses of planted events whose truth is at least half of what was planted.
+    squared_errors : of all eligible hypotheses with an estimate: their number, Σ(raw − truth)² and Σ(shrunk − truth)², bps².
+    planted : the edges in words.
+    n_planted_events : occurrences of the planted events over all symbols.
+    tails : kurtosis of 5-minute returns, autocorrelation of their size at lags 1 and 288; the least over symbols.
+    seconds : CPU time the world took.
+    """
 
     kind: str
     bps: float
+    n_hypotheses: int
     n_eligible: int
     rejected: dict[str, dict[str, list[int]]]
-    """By kind of p-value (``cluster``, ``naive``) and horizon: hypotheses tested, then rejected at each of `LEVELS`."""
-    discoveries: dict[str, int]
-    false: dict[str, int]
-    n_relevant: int
-    relevant_found: dict[str, int]
-    event_found: dict[str, bool]
-    """Whether a procedure reports the planted event at all, in the planted direction."""
-    effect: dict[str, list[float]] = field(default_factory=dict)
-    """Of confirmed and final ones: number, Σ estimate and Σ truth in bps."""
+    found: dict[str, Found]
+    n_relevant: int = 0
+    squared_errors: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planted: str = ""
+    n_planted_events: int = 0
+    tails: tuple[float, float, float] | None = None
+    seconds: float = 0.0
+
+    @property
+    def group(self) -> str:
+        return PLANTED[self.kind].format(bps=self.bps) if self.kind in PLANTED else self.kind
+
+    @property
+    def is_planted(self) -> bool:
+        return self.kind in PLANTED
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> WorldFigures:
+        """Figures from what `dataclasses.asdict` made of them."""
+        tails = value["tails"]
+        return cls(
+            **{
+                **value,
+                "found": {name: Found(**entry) for name, entry in value["found"].items()},
+                "squared_errors": tuple(value["squared_errors"]),
+                "tails": None if tails is None else tuple(tails),
+            }
+        )
 
 
 def judged(register: pl.DataFrame, rows: DayRows, candidates: pl.DataFrame, folds: Folds) -> Judged:
@@ -94,8 +164,7 @@ def judged(register: pl.DataFrame, rows: DayRows, candidates: pl.DataFrame, fold
     """
     size = len(register)
     ordered = register.select(KEY).join(candidates, on=KEY, how="left", maintain_order="left")
-    cut = int(np.datetime64(folds.confirmation_start, "D").astype(np.int64))
-    first = rows.where(rows.day < cut)
+    first = rows.where(rows.day < folds.first_confirmation_day)
     n = segment_sums(first.n.astype(np.float64), first.owner, size)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = segment_sums(first.sums["sum_y"], first.owner, size) / n
@@ -103,22 +172,28 @@ def judged(register: pl.DataFrame, rows: DayRows, candidates: pl.DataFrame, fold
         naive_t = mean / np.sqrt(variance / n)
         summed = first.sums.get("sum_truth")
         truth = np.zeros(size) if summed is None else segment_sums(summed, first.owner, size) / n
+
+    def figures(name: str) -> Floats:
+        return ordered[name].fill_null(np.nan).to_numpy()
+
     eligible = ordered["gate_eligible"].to_numpy()
     can_with, can_against = (register[name].is_not_null().to_numpy() for name in ("with_verb", "against_verb"))
     naive_sign = np.where(can_with & can_against, np.where(naive_t < 0, -1.0, 1.0), np.where(can_with, 1.0, -1.0))
     one_sided = stats.t.sf(naive_sign * naive_t, np.maximum(n - 1, 1))
     p_naive = np.where(eligible, np.where(can_with & can_against, 2 * one_sided, one_sided), np.nan)
-    p_cluster = ordered["p_value"].fill_null(np.nan).to_numpy()
+    p_cluster = figures("p_value")
     sign = ordered["direction"].to_numpy().astype(np.float64)
-    group = register.select(pl.concat_str("event_type", "policy", "horizon", separator="/")).to_series().to_list()
+    everything = np.zeros(size, dtype=np.int64)
+    groups = register.select(pl.struct("event_type", "policy", "horizon").rank("dense")).to_series().to_numpy()
+    gates = {name: ordered[f"gate_{name}"].to_numpy() for name in ("tree_bh", "tier_a", "significant", "confirmed")}
+    above_cost = ordered["gate_economic"].to_numpy() & ordered["gate_economic_conservative"].to_numpy()
     found = {
-        "naive_bh": _within(p_naive, eligible, ["all"] * size),
-        "grouped_bh": _within(p_naive, eligible, group),
-        "cluster_bh": _within(p_cluster, eligible, ["all"] * size),
+        "naive_bh": _within(p_naive, eligible, everything),
+        "grouped_bh": _within(p_naive, eligible, groups),
         "bonferroni": eligible & (p_cluster <= PLAIN_LEVEL / max(int(eligible.sum()), 1)),
-        "tree_bh": ordered["gate_tree_bh"].to_numpy(),
-        "tier_a": ordered["gate_tier_a"].to_numpy(),
-        "confirmed": ordered["gate_confirmed"].to_numpy(),
+        "cluster_bh": _within(p_cluster, eligible, everything),
+        **gates,
+        "economic": gates["confirmed"] & above_cost,
         "final": ordered["gate_phase2_final"].to_numpy(),
     }
     return Judged(
@@ -127,58 +202,82 @@ def judged(register: pl.DataFrame, rows: DayRows, candidates: pl.DataFrame, fold
         p_cluster=p_cluster,
         p_naive=p_naive,
         truth=np.nan_to_num(truth),
-        cost=ordered["cost"].fill_null(np.nan).to_numpy(),
+        cost=figures("cost"),
         found=found,
-        sign={name: naive_sign if name in ("naive_bh", "grouped_bh") else sign for name in PROCEDURES},
-        expectancy=ordered["expectancy"].fill_null(np.nan).to_numpy(),
+        sign={name: naive_sign if name in ON_NAIVE_T else sign for name in PROCEDURES},
+        expectancy=figures("expectancy"),
+        posterior_mean=figures("posterior_mean"),
+        posterior_low=figures("posterior_low"),
+        posterior_high=figures("posterior_high"),
     )
 
 
-def _within(p: Floats, eligible: Booleans, groups: Sequence[str]) -> Booleans:
+def _within(p: Floats, eligible: Booleans, groups: NDArray[np.integer[Any]]) -> Booleans:
     """Benjamini–Hochberg at the plain level among the eligible of each group."""
     found = np.zeros(len(p), dtype=bool)
-    names = np.asarray(groups)
-    for name in np.unique(names):
-        at = np.flatnonzero(eligible & (names == name))
+    chosen = np.flatnonzero(eligible)
+    by_group = chosen[np.argsort(groups[chosen], kind="stable")]
+    for at in np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1):
         found[at] = benjamini_hochberg(p[at], PLAIN_LEVEL)
     return found
 
 
-def world_figures(world: Judged, *, kind: str, bps: float, planted: str, of_event: Booleans) -> WorldFigures:
+def world_figures(
+    world: Judged,
+    *,
+    kind: str,
+    bps: float,
+    planted_bps: float,
+    of_event: Booleans,
+    of_trade: Booleans,
+    **described: Any,
+) -> WorldFigures:
     """Counts of one world.
 
     Parameters
     ----------
     world : Judged
-    kind : ``null``, ``planted`` or the name of a stress.
-    bps : mean return planted over the edge's horizon; 0 in a null world.
-    planted : the edge in words.
-    of_event : (m,) hypotheses of the planted event type.
+    kind, bps : of the world.
+    planted_bps : mean return planted over an edge's horizon; 0 in a world without edges.
+    of_event, of_trade : (m,) hypotheses of planted event types; those at the planted horizon over all states and symbols,
+        the planted trade among them.
+    described : further fields of `WorldFigures`, taken as they are.
     """
-    relevant = world.eligible & (np.abs(world.truth) >= max(RELEVANT_SHARE * bps * 1e-4, 1e-9)) & of_event
-    discoveries, false, relevant_found, event_found, effect = {}, {}, {}, {}, {}
-    for name in PROCEDURES:
-        found, gained = world.found[name], world.sign[name] * world.truth
-        bound = np.maximum(world.cost, 0.0) if name in ECONOMIC else np.zeros(len(gained))
-        discoveries[name] = int(found.sum())
-        false[name] = int((found & (gained <= bound)).sum())
-        relevant_found[name] = int((found & relevant & (gained > 0)).sum())
-        event_found[name] = bool((found & of_event & (gained > 0)).any())
-        if name in ("confirmed", "final"):
-            estimated = world.expectancy[found]
-            effect[name] = [float(found.sum()), float(estimated.sum() * 1e4), float(gained[found].sum() * 1e4)]
+    relevant = world.eligible & (np.abs(world.truth) >= max(RELEVANT_SHARE * planted_bps * BPS, 1e-9)) & of_event
+    same = of_trade & (np.abs(world.truth) >= SAME_TRADE * planted_bps * BPS)
+    turned = world.sign["significant"]
+    raw, shrunk = (
+        (each - turned * world.truth)[world.eligible] / BPS for each in (world.expectancy, world.posterior_mean)
+    )
+    known = np.isfinite(raw) & np.isfinite(shrunk)
     return WorldFigures(
         kind=kind,
         bps=bps,
+        n_hypotheses=len(world.eligible),
         n_eligible=int(world.eligible.sum()),
         rejected={"cluster": _rejected(world, world.p_cluster), "naive": _rejected(world, world.p_naive)},
-        discoveries=discoveries,
-        false=false,
+        found={name: _found(world, name, relevant, of_event, same) for name in PROCEDURES},
         n_relevant=int(relevant.sum()),
-        relevant_found=relevant_found,
-        event_found=event_found,
-        effect=effect,
-        planted=planted,
+        squared_errors=(float(known.sum()), float((raw[known] ** 2).sum()), float((shrunk[known] ** 2).sum())),
+        **described,
+    )
+
+
+def _found(world: Judged, name: str, relevant: Booleans, of_event: Booleans, of_trade: Booleans) -> Found:
+    found, gained = world.found[name], world.sign[name] * world.truth
+    bound = np.maximum(world.cost, 0.0) if name in ECONOMIC else np.zeros(len(gained))
+    inside = (world.posterior_low <= gained) & (gained <= world.posterior_high)
+    return Found(
+        discoveries=int(found.sum()),
+        false=int((found & (gained <= bound)).sum()),
+        relevant=int((found & relevant & (gained > 0)).sum()),
+        has_trade=bool((found & of_trade & (gained > 0)).any()),
+        has_event=bool((found & of_event & (gained > 0)).any()),
+        truth=float(gained[found].sum() / BPS),
+        # The plain procedures have no shrunk estimates, and where they take the other side not these raw ones.
+        raw=0.0 if name in ON_NAIVE_T else float(np.nan_to_num(world.expectancy[found]).sum() / BPS),
+        shrunk=0.0 if name in ON_NAIVE_T else float(np.nan_to_num(world.posterior_mean[found]).sum() / BPS),
+        covered=0 if name in ON_NAIVE_T else int((found & inside).sum()),
     )
 
 
@@ -191,145 +290,14 @@ def _rejected(world: Judged, p: Floats) -> dict[str, list[int]]:
     return counts
 
 
-# -- over worlds --------------------------------------------------------------------------------------------
+def tails_of(closes: Floats) -> tuple[float, float, float]:
+    """Kurtosis of log returns, and the autocorrelation of their size at lags 1 and 288, of one symbol's closes (NaN: none)."""
+    returns = np.diff(np.log(closes))
+    size = np.abs(returns)
+    usable = returns[np.isfinite(returns)]
 
+    def autocorrelation(lag: int) -> float:
+        pairs = np.isfinite(size[:-lag]) & np.isfinite(size[lag:])
+        return float(np.corrcoef(size[:-lag][pairs], size[lag:][pairs])[0, 1])
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a binomial share; (0, 1) without trials."""
-    if trials == 0:
-        return 0.0, 1.0
-    tail = (1.0 - confidence) / 2.0
-    low = float(stats.beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
-    high = float(stats.beta.ppf(1.0 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
-    return low, high
-
-
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean over worlds and its Student interval: worlds are independent, hypotheses in one are not."""
-    array = np.asarray(values, dtype=np.float64)
-    if len(array) == 0:
-        return float("nan"), float("nan"), float("nan")
-    mean = float(array.mean())
-    if len(array) == 1:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
-    return mean, mean - half, mean + half
-
-
-def summary(worlds: Sequence[WorldFigures]) -> dict[str, Any]:
-    """The report of a calibration as plain numbers, by kind of world and planted bps."""
-    groups: dict[str, list[WorldFigures]] = {}
-    for world in worlds:
-        groups.setdefault(f"{world.kind} {world.bps:g} bps" if world.bps else world.kind, []).append(world)
-    return {name: _group(members) for name, members in groups.items()}
-
-
-def _group(worlds: Sequence[WorldFigures]) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "worlds": len(worlds),
-        "eligible": float(np.mean([world.n_eligible for world in worlds])),
-        "rejection": {kind: _rates(worlds, kind) for kind in ("cluster", "naive")},
-        "procedures": {},
-    }
-    is_planted = worlds[0].bps > 0
-    for name in PROCEDURES:
-        any_found = sum(world.discoveries[name] > 0 for world in worlds)
-        entry: dict[str, Any] = {
-            "worlds_with_any": any_found,
-            "share_with_any": [any_found / len(worlds), *clopper_pearson(any_found, len(worlds))],
-            "mean_discoveries": float(np.mean([world.discoveries[name] for world in worlds])),
-            "false_share": list(
-                mean_interval([world.false[name] / max(world.discoveries[name], 1) for world in worlds])
-            ),
-        }
-        if is_planted:
-            powers = [world.relevant_found[name] / world.n_relevant for world in worlds if world.n_relevant]
-            entry["power"] = list(mean_interval(powers))
-            entry["event_found"] = sum(world.event_found[name] for world in worlds)
-        if name in worlds[0].effect:
-            count, estimate, truth = np.sum([world.effect[name] for world in worlds], axis=0)
-            if count:
-                entry["mean_estimate_bps"], entry["mean_truth_bps"] = float(estimate / count), float(truth / count)
-        figures["procedures"][name] = entry
-    if is_planted:
-        figures["planted"] = [world.planted for world in worlds]
-    return figures
-
-
-def _rates(worlds: Sequence[WorldFigures], kind: str) -> dict[str, dict[str, Any]]:
-    """By horizon and over all: hypotheses, and at each level the pooled rate with its interval over worlds."""
-    horizons = sorted(
-        {horizon for world in worlds for horizon in world.rejected[kind]}, key=lambda text: (len(text), text)
-    )
-    rates = {}
-    for horizon in ("all", *horizons):
-        counts = np.array(
-            [
-                np.sum([c for name, c in world.rejected[kind].items() if horizon in ("all", name)] or [[0] * 4], axis=0)
-                for world in worlds
-            ]
-        )
-        entry: dict[str, Any] = {"hypotheses": int(counts[:, 0].sum())}
-        for column, level in enumerate(LEVELS, start=1):
-            tested = counts[counts[:, 0] > 0]
-            pooled = float(counts[:, column].sum() / max(counts[:, 0].sum(), 1))
-            _, low, high = mean_interval(list(tested[:, column] / tested[:, 0]))
-            entry[f"{level:g}"] = [pooled, low, high]
-        rates[horizon] = entry
-    return rates
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One bound of the benchmark and what was found."""
-
-    text: str
-    found: float
-    least: float
-    most: float
-
-    @property
-    def is_kept(self) -> bool:
-        return self.least <= self.found <= self.most
-
-
-def limits(report: Mapping[str, Any]) -> list[Limit]:
-    """The bounds a calibration is held to; counts of worlds scale with their number."""
-    kept = []
-    null = report.get("null")
-    if null is not None:
-        worlds = null["worlds"]
-        is_full = worlds >= 100
-        rate = null["rejection"]["cluster"]
-        least, most = (0.04, 0.06) if is_full else (0.03, 0.075)
-        kept.append(Limit("null: rejected at 5 %", rate["all"]["0.05"][0], least, most))
-        if is_full:
-            kept.append(Limit("null: rejected at 0.1 %", rate["all"]["0.001"][0], 0.0, 0.002))
-            kept += [
-                Limit(f"null: rejected at 5 %, {horizon}", entry["0.05"][0], 0.0, 0.065)
-                for horizon, entry in rate.items()
-                if horizon != "all"
-            ]
-        else:
-            kept.append(Limit("null: rejected at 1 %", rate["all"]["0.01"][0], 0.0, 0.022))
-        shares = {"tier_a": 0.09, "tree_bh": 0.12, "confirmed": 0.04} if is_full else None
-        shares = shares or {"tier_a": 0.2, "tree_bh": 0.2, "confirmed": 0.1}
-        kept += [
-            Limit(f"null: worlds with any by {PROCEDURES[name]}", null["procedures"][name]["worlds_with_any"], 0,
-                  float(np.floor(share * worlds + 1e-9)))
-            for name, share in shares.items()
-        ]  # fmt: skip
-    for name, group in report.items():
-        if not name.startswith("planted"):
-            continue
-        procedures, worlds = group["procedures"], group["worlds"]
-        if worlds >= 20:
-            for procedure, most in {"tree_bh": 0.10, "confirmed": 0.10, "tier_a": 0.05}.items():
-                share = procedures[procedure]["false_share"][0]
-                kept.append(Limit(f"{name}: false share by {PROCEDURES[procedure]}", share, 0.0, most))
-        if name == "planted 10 bps":
-            found = procedures["tree_bh"]["event_found"]
-            kept.append(
-                Limit(f"{name}: worlds in which TreeBH finds the planted event", found, worlds * 5 // 6, worlds)
-            )
-    return kept
+    return float(stats.kurtosis(usable, fisher=False)), autocorrelation(1), autocorrelation(288)

@@ -157,6 +157,12 @@ class DataRoot:
     def ledger_hypotheses(self, digest: str) -> Path:
         return self.ledger / "hypotheses" / f"{digest}.hex"
 
+    # -- the statistics themselves; no clean-up removes it ---------------------------------------------
+
+    def calibration(self, key: str) -> Path:
+        """Figures of calibrated worlds that follow from the same code, spec, seed and data."""
+        return self.path / "calibration" / key
+
     # -- one run --------------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Path:
@@ -220,6 +226,10 @@ class DataRoot:
 
     def candidates(self, run_id: str, event_type: str) -> Path:
         return self.reports("phase2", run_id) / event_type / "candidates.parquet"
+
+    def backtest_equity(self, run_id: str) -> Path:
+        """Equity of the run's backtest, one row a bar."""
+        return self.reports("backtest", run_id) / "equity.parquet"
 
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"

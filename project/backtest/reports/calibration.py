@@ -1,25 +1,40 @@
-"""The report of a calibration as text."""
+"""The report of a calibration as text for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backtest.evaluation.calibration import LEVELS, PROCEDURES, Limit
+from backtest.evaluation.calibration import LEVELS, PROCEDURES
+from backtest.evaluation.calibration_limits import Limit
 
 
 def calibration_text(report: Mapping[str, Any], limits: Sequence[Limit]) -> str:
-    """Tables by kind of world, then the bounds that are kept or broken."""
+    """Tables by group of worlds, then the bounds that are kept or broken."""
     lines: list[str] = []
     for name, group in report.items():
         lines += [f"{name}: {group['worlds']} worlds, {group['eligible']:,.0f} eligible hypotheses each", ""]
-        lines += _rejections(group) if "planted" not in group else []
+        lines += [] if group["is_planted"] else _rejections(group)
         lines += [*_procedures(group), ""]
     lines += ["Limits", ""]
-    for limit in limits:
-        verdict = "kept  " if limit.is_kept else "BROKEN"
-        lines.append(f"  {verdict}  {limit.text}: {limit.found:.4g} (allowed {limit.least:g} … {limit.most:g})")
+    lines += [f"  {'kept  ' if limit.is_kept else 'BROKEN'}  {limit_text(limit)}" for limit in limits]
     return "\n".join(lines)
+
+
+def limit_text(limit: Limit) -> str:
+    """The bound, what was found, what is allowed."""
+    found = "nothing" if limit.found is None else f"{limit.found:.4g}"
+    allowed = f"at least {limit.least:g}" if limit.most == float("inf") else f"{limit.least:.4g} … {limit.most:.4g}"
+    return f"{limit.text}: {found} (allowed: {allowed})"
+
+
+def share_text(interval: Sequence[float | None], digits: int = 2) -> str:
+    """A share and its interval in per cent; a dash where there is none."""
+    value, low, high = interval
+    if value is None:
+        return "–"
+    bounds = "" if low is None or high is None else f" [{100 * max(low, 0):.2g}, {100 * min(high, 1):.3g}]"
+    return f"{100 * value:.{digits}f}{bounds}"
 
 
 def _rejections(group: Mapping[str, Any]) -> list[str]:
@@ -27,36 +42,37 @@ def _rejections(group: Mapping[str, Any]) -> list[str]:
     lines = [f"  {'rejected, in %':<18}" + "".join(f"{f'at {level * 100:g} %':>22}" for level in LEVELS)]
     for kind, entries in group["rejection"].items():
         for horizon, entry in entries.items():
-            cells = "".join(f"{_share(entry[f'{level:g}']):>22}" for level in LEVELS)
+            cells = "".join(f"{share_text(entry[f'{level:g}']):>22}" for level in LEVELS)
             lines.append(f"  {kind + ' t, ' + horizon:<18}{cells}")
     return [*lines, ""]
 
 
 def _procedures(group: Mapping[str, Any]) -> list[str]:
-    is_planted = "planted" in group
-    head = f"  {'procedure':<40}{'worlds with any, in %':>24}{'discoveries':>13}"
-    if is_planted:
-        head += f"{'false share, in %':>22}{'power, in %':>22}{'event found':>13}"
+    head = f"  {'procedure':<48}{'worlds with any, in %':>24}{'discoveries':>13}"
+    if group["is_planted"]:
+        head += f"{'false share, in %':>22}{'power, in %':>22}{'trade found, in %':>22}{'event found, in %':>22}"
     lines = [head]
     for name, text in PROCEDURES.items():
         entry = group["procedures"][name]
-        line = f"  {text:<40}{_share(entry['share_with_any']):>24}{entry['mean_discoveries']:>13.1f}"
-        if is_planted:
-            found = f"{entry['event_found']}/{group['worlds']}"
-            line += f"{_share(entry['false_share']):>22}{_share(entry['power']):>22}{found:>13}"
-        lines.append(line)
-    for name in ("confirmed", "final"):
-        entry = group["procedures"][name]
-        if is_planted and "mean_truth_bps" in entry:
-            lines.append(
-                f"  {PROCEDURES[name]}: estimated {entry['mean_estimate_bps']:.1f} bps on average, truth "
-                f"{entry['mean_truth_bps']:.1f} bps"
+        line = f"  {text:<48}{share_text(entry['share_with_any']):>24}{entry['mean_discoveries']:>13.1f}"
+        if group["is_planted"]:
+            line += "".join(
+                f"{share_text(entry[key]):>22}" for key in ("false_share", "power", "trade_found", "event_found")
             )
+        lines.append(line)
+    if group["is_planted"]:
+        lines += _estimates(group)
     return lines
 
 
-def _share(interval: Sequence[float]) -> str:
-    """A share and its interval in per cent."""
-    value, low, high = (100 * each for each in interval)
-    bounds = f" [{max(low, 0):.2g}, {min(high, 100):.3g}]" if low == low else ""
-    return f"{value:.2f}{bounds}"
+def _estimates(group: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name in ("significant", "confirmed", "final"):
+        entry = group["procedures"][name]
+        if entry["discoveries"]:
+            raw, shrunk, truth = (entry[f"mean_{each}_bps"][0] for each in ("raw", "shrunk", "truth"))
+            lines.append(
+                f"  {PROCEDURES[name]}: raw {raw:.1f}, shrunk {shrunk:.1f}, truth {truth:.1f} bps on average; "
+                f"90 % intervals cover {share_text(entry['coverage'], 1)} %"
+            )
+    return lines

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backtest.errors import SpecError, did_you_mean
+from backtest.reports.rules import bars_and_hours, rule_rows
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledEvent, CompiledFeature, CompiledState, Spec
+    from backtest.spec.loader import CompiledEvent, CompiledFeature, CompiledState, CompiledStrategy, Spec
     from backtest.spec.models import Template
-
-BARS_PER_HOUR = 12
 
 
 def described(spec: Spec, name: str) -> str:
@@ -23,15 +22,18 @@ def described(spec: Spec, name: str) -> str:
         return _state(spec.states[name])
     if name in spec.templates:
         return _template(spec, spec.templates[name])
+    if any(name == found or name in strategy.model.aliases for found, strategy in spec.strategies.items()):
+        return _strategy(spec, spec.strategy(name))
     if name in spec.columns:
         column = spec.columns[name]
         return _lines(
             name, "bar column", {"unit": column.unit, "data set": column.dataset, "meaning": column.description}
         )
-    known = [*spec.events, *spec.features, *spec.states, *spec.templates, *spec.columns]
+    known = [*spec.events, *spec.features, *spec.states, *spec.templates, *spec.strategies, *spec.columns]
     raise SpecError(
         f"the spec has no {name[:60]!r}.{did_you_mean(name, known)} It has the events {', '.join(spec.events)}; "
-        f"{len(spec.features)} features; the states {', '.join(spec.states)}; the templates {', '.join(spec.templates)}."
+        f"{len(spec.features)} features; the states {', '.join(spec.states)}; the templates {', '.join(spec.templates)}; "
+        f"the strategies {', '.join(spec.strategies)}."
     )
 
 
@@ -102,9 +104,19 @@ def _template(spec: Spec, template: Template) -> str:
     return _lines(template.template_verb, "template", rows)
 
 
-def bars_and_hours(bars: int) -> str:
-    """``288 bars (24 hours)``."""
-    return f"{bars:,} bars ({bars / BARS_PER_HOUR:,.4g} hours)"
+def _strategy(spec: Spec, strategy: CompiledStrategy) -> str:
+    from backtest.strategies.rules import rule_of_strategy
+
+    model = strategy.model
+    rule = rule_of_strategy(strategy, spec, model.symbols or (), spec.backtest.sizing)
+    rows = {
+        "meaning": model.description,
+        "mechanism": model.mechanism,
+        "aliases": ", ".join(model.aliases) or "none",
+        **rule_rows(rule),
+        "symbols": ", ".join(model.symbols or ()) or "those of the run",
+    }
+    return _lines(model.strategy, f"strategy of the family {model.family}", rows)
 
 
 def _lines(name: str, kind: str, rows: dict[str, str]) -> str:

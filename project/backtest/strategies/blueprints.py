@@ -1,125 +1,196 @@
-"""Blueprints: all an engine needs to trade a candidate exactly as it was tested."""
+"""Blueprints: all an engine needs to trade a candidate exactly as it was tested, and the evidence for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from backtest.spec.models import POOLED, Model, Policy
+from pydantic import Field, model_validator
+
+from backtest.spec.models import ALL_STATES, POOLED, Model
+from backtest.strategies.rules import (
+    ALWAYS,
+    Exits,
+    TradingRule,
+    bar_expressions,
+    close_barriers,
+    definitions_of,
+    one_line,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
     from backtest.spec.loader import Spec
 
-BLUEPRINT_VERSION: Final = 1
+BLUEPRINT_VERSION: Final = 2
+NOT_ASSESSED: Final = "not assessed"
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class Blueprint(Model):
-    """One candidate as a rule, with the evidence for it.
+class Evidence(Model):
+    """What a search found; returns, costs and standard errors are fractions per trade.
 
-    ``trigger``, ``event_direction`` and ``condition`` are in the causal expression language, with ``parameters`` as
-    names; ``direction`` is +1 for a trade with the event's direction and −1 for one against it. Barriers are in ATR and
-    seen from the *event's* direction; ``policy`` says how the trade enters and leaves. Returns, costs and standard
-    errors are fractions per trade.
+    Figures are of the discovery fold, those called ``confirmation_…`` of the other one. ``effective_n_days`` is the number
+    of equally weighted days that would make the same standard error possible: that of the t statistic's degrees of
+    freedom. ``discovery_start`` and ``discovery_end`` span all data the search has read, both folds.
     """
 
-    version: Literal[1] = 1
-    blueprint_id: str
     run_id: str
     ontology_spec_hash: str
-    event_type: str
-    family: str
+    data_hash: str
+    """Hash of the cleaned bars of the window, all of the search's symbols."""
+    register_hash: str
     template_verb: str
-    horizon: str
     state_id: str
-    symbols: tuple[str, ...]
-    trigger: str
-    event_direction: str
-    fallback_direction: str
-    parameters: Mapping[str, int | float]
-    condition: str
-    direction: Literal[-1, 1]
-    entry_lag_bars: int
-    policy: Policy
-    cooldown_bars: int
-    average_true_range: str
-    event_move: str
-    n_events: int
-    n_days: int
+    scope: str
+    """The symbol it was tested on, or ``POOLED`` for all of them together."""
+    n_events: Annotated[int, Field(ge=1)]
+    n_days: Annotated[int, Field(ge=1)]
+    effective_n_days: Annotated[float, Field(ge=1)]
     expectancy: float
-    expectancy_standard_error: float
+    expectancy_standard_error: Annotated[float, Field(ge=0)]
     cost: float
     posterior_mean: float
-    posterior_sd: float
+    posterior_sd: Annotated[float, Field(ge=0)]
     posterior_low: float
     posterior_high: float
-    local_false_sign_rate: float
-    p_block_null: float
+    local_false_sign_rate: Probability
+    p_block_null: Probability
     after_cost_expectancy: float
     break_even_cost: float
-    capacity_usd: float
+    probability_above_cost: Probability
+    capacity_usd: Annotated[float, Field(ge=0)]
     t_stat: float
-    p_value: float
-    q_value: float
+    p_value: Probability
+    q_value: Probability
+    family_wise_p: Probability | None
+    confirmation_n_events: Annotated[int, Field(ge=0)]
+    confirmation_n_days: Annotated[int, Field(ge=0)]
     confirmation_expectancy: float
-    confirmation_p: float
-    confirmation_q: float
+    confirmation_p: Probability
+    confirmation_q: Probability
+    confirmation_level: Probability
+    confirmation_openings: Annotated[int, Field(ge=1)]
+    tainted_share: Probability
+    robustness: str = NOT_ASSESSED
+    """Verdict of the robustness analysis of its run."""
+    calibration_reference: str | None = None
+    """The calibration that shows the error rates of the gates it passed; None where there is none for its spec."""
     discovery_start: str
     discovery_end: str
 
+    @model_validator(mode="after")
+    def _interval_in_order(self) -> Evidence:
+        if not self.posterior_low <= self.posterior_high:
+            raise ValueError(f"posterior_low {self.posterior_low:g} exceeds posterior_high {self.posterior_high:g}")
+        return self
 
-def compile_blueprints(
-    candidates: pl.DataFrame, spec: Spec, *, run_id: str, tested: Mapping[str, Sequence[str]], window: tuple[str, str]
-) -> list[Blueprint]:
+
+class Blueprint(TradingRule, Evidence):
+    """One candidate as a rule, with the evidence for it."""
+
+    version: Literal[2] = BLUEPRINT_VERSION
+    blueprint_id: Annotated[str, Field(min_length=1, max_length=300)]
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    """What is known of a search besides its candidates.
+
+    Attributes
+    ----------
+    tested : the symbols each event type was tested on; a pooled candidate trades all of them.
+    window : first and last instant of the data it was made on, both folds.
+    robustness : verdict by candidate id, of those that were assessed.
+    """
+
+    run_id: str
+    tested: Mapping[str, Sequence[str]]
+    window: tuple[str, str]
+    data_hash: str
+    register_hash: str
+    robustness: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    calibration_reference: str | None = None
+
+
+def compile_blueprints(candidates: pl.DataFrame, spec: Spec, search: SearchFacts) -> list[Blueprint]:
     """A blueprint for each candidate that passed every gate, the highest expectancy after cost first.
 
     Parameters
     ----------
     candidates : `candidates.CANDIDATE_SCHEMA`.
-    tested : the symbols each event type was tested on; a pooled candidate trades all of them.
-    window : first and last instant of the data it was found on.
     """
-    from backtest.discovery.hypotheses import event_trials
-
-    conditions = {state_id: value.text for state in spec.states.values() for state_id, value in state.values.items()}
-    blueprints = []
     passed = candidates.filter("gate_phase2_final").sort(
         "after_cost_expectancy", "candidate_id", descending=[True, False]
     )
-    for row in passed.iter_rows(named=True):
-        event = spec.events[row["event_type"]].model
-        policies = {
-            (trial.policy.policy_id, trial.horizon): trial.policy for trial in event_trials(spec, row["event_type"])
+    return [_blueprint(row, spec, search) for row in passed.iter_rows(named=True)]
+
+
+def _blueprint(row: Mapping[str, Any], spec: Spec, search: SearchFacts) -> Blueprint:
+    from backtest.discovery.hypotheses import event_trials
+
+    event_type = row["event_type"]
+    event = spec.events[event_type].model
+    trial = next(
+        trial
+        for trial in event_trials(spec, event_type)
+        if (trial.policy.policy_id, trial.horizon) == (row["policy"], row["horizon"])
+    )
+    target, stop = close_barriers(trial.policy, row["direction"])
+    symbols = tuple(search.tested[event_type]) if row["symbol"] == POOLED else (row["symbol"],)
+    texts = {
+        "trigger": one_line(event.when),
+        "event_direction": one_line(event.direction),
+        "condition": _condition(spec, row["state_id"]),
+        **bar_expressions(spec),
+    }
+    named = {name: row[name] for name in Blueprint.model_fields if name in row and name not in ("policy", "version")}
+    return Blueprint.model_validate(
+        {
+            **named,
+            **texts,
+            "blueprint_id": f"{search.run_id}.{row['candidate_id']}",
+            "run_id": search.run_id,
+            "ontology_spec_hash": spec.ontology_hash,
+            "data_hash": search.data_hash,
+            "register_hash": search.register_hash,
+            "scope": row["symbol"],
+            "effective_n_days": row["degrees_of_freedom"] + 1.0,
+            "robustness": search.robustness.get(row["candidate_id"], NOT_ASSESSED),
+            "calibration_reference": search.calibration_reference,
+            "discovery_start": search.window[0],
+            "discovery_end": search.window[1],
+            "symbols": symbols,
+            "parameters": event.parameters,
+            "entry_lag_bars": trial.policy.entry_lag_bars,
+            "policy": trial.policy,
+            "exits": Exits(horizon_bars=trial.horizon_bars, close_target_atr=target, close_stop_atr=stop),
+            "cooldown_bars": event.cooldown_bars,
+            "sizing": spec.backtest.sizing,
+            "definitions": definitions_of(spec, list(texts.values()), event.parameters),
+            "costs": spec.costs,
+            "contracts": {symbol: spec.contract(symbol) for symbol in symbols},
         }
-        policy = policies[row["policy"], row["horizon"]]
-        evidence: dict[str, Any] = {
-            name: row[name] for name in Blueprint.model_fields if name in row and name != "policy"
-        }
-        blueprints.append(
-            Blueprint(
-                **evidence,
-                blueprint_id=f"{run_id}.{row['candidate_id']}",
-                run_id=run_id,
-                ontology_spec_hash=spec.ontology_hash,
-                symbols=tuple(tested[row["event_type"]]) if row["symbol"] == POOLED else (row["symbol"],),
-                trigger=event.when,
-                event_direction=event.direction,
-                fallback_direction=spec.discovery.fallback_direction,
-                parameters=event.parameters,
-                condition=conditions.get(row["state_id"], "True"),
-                entry_lag_bars=policy.entry_lag_bars,
-                policy=policy,
-                cooldown_bars=event.cooldown_bars,
-                average_true_range=spec.discovery.average_true_range,
-                event_move=spec.discovery.event_move,
-                discovery_start=window[0],
-                discovery_end=window[1],
-            )
-        )
-    return blueprints
+    )
+
+
+def _condition(spec: Spec, state_id: str) -> str:
+    """The expression of a state or of a filter; that which always holds for the state ``all``."""
+    return ALWAYS if state_id == ALL_STATES else one_line(spec.conditions[state_id].text)
 
 
 def to_jsonl(blueprints: Sequence[Blueprint]) -> str:
     """One line of JSON a blueprint; an empty text where there are none."""
     return "".join(blueprint.model_dump_json() + "\n" for blueprint in blueprints)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a line of ``blueprints.jsonl``."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Blueprint, version {BLUEPRINT_VERSION}",
+        **{key: value for key, value in Blueprint.model_json_schema().items() if key != "title"},
+    }

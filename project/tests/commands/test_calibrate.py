@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from backtest.cli import main
-from backtest.evaluation.calibration import PROCEDURES, WorldFigures
+from backtest.evaluation.calibration import PROCEDURES, Found, WorldFigures
 from backtest.pipeline import calibration
 
 
 def figures(rejected: int) -> WorldFigures:
-    nothing = dict.fromkeys(PROCEDURES, 0)
     return WorldFigures(
         kind="null",
         bps=0.0,
+        n_hypotheses=2000,
         n_eligible=1000,
         rejected={kind: {"5m": [1000, rejected, 9, 1]} for kind in ("cluster", "naive")},
-        discoveries=nothing,
-        false=nothing,
-        n_relevant=0,
-        relevant_found=nothing,
-        event_found=dict.fromkeys(PROCEDURES, False),
+        found=dict.fromkeys(PROCEDURES, Found()),
     )
 
 
 @pytest.mark.parametrize(("rejected", "is_kept"), [(50, True), (90, False)])
 def test_the_exit_code_tells_whether_the_limits_are_kept(
-    rejected: int, is_kept: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rejected: int, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = [figures(rejected + extra) for extra in (-4, 3, 0, 1) * 5]
     monkeypatch.setattr(calibration, "calibrate", lambda *_given, **_named: found)
+    monkeypatch.setenv("BACKTEST_DATA_ROOT", str(tmp_path / "data"))
 
     def printed(*arguments: str) -> str:
         with pytest.raises(SystemExit) as ended:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+import json
+import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import polars as pl
@@ -12,20 +14,13 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from backtest.discovery.candidates import CANDIDATE_SCHEMA, DayRows
+from backtest.discovery.candidates import CANDIDATE_SCHEMA
+from backtest.discovery.day_rows import DayRows
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import REGISTER_SCHEMA
-from backtest.evaluation.calibration import (
-    PROCEDURES,
-    Judged,
-    WorldFigures,
-    clopper_pearson,
-    judged,
-    limits,
-    mean_interval,
-    summary,
-    world_figures,
-)
+from backtest.evaluation.calibration import PROCEDURES, Judged, WorldFigures, judged, tails_of, world_figures
+from backtest.evaluation.calibration_limits import limits
+from backtest.evaluation.error_rates import clopper_pearson, mean_interval, ratio_interval, summary
 from backtest.reports.calibration import calibration_text
 
 FOLDS = Folds(dt.date(1970, 1, 1), dt.date(1970, 1, 8), dt.date(1970, 1, 9), dt.date(1970, 1, 12))
@@ -42,6 +37,30 @@ def test_interval_of_a_mean_agrees_with_scipy() -> None:
     values = [0.1, 0.4, 0.2, 0.9]
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert mean_interval(values) == pytest.approx((0.4, expected.low, expected.high))
+
+
+def test_interval_of_a_ratio_is_that_of_the_mean_where_all_worlds_count_alike() -> None:
+    counts = [3.0, 1.0, 4.0, 2.0]
+    expected = mean_interval([count / 50 for count in counts])
+    assert ratio_interval(counts, [50.0] * 4) == pytest.approx(expected)
+    # Two worlds, 1 of 2 and 3 of 10: 4/12 = 1/3; residuals 1 - 2/3 and 3 - 10/3; error √(2 · 2/9)/12.
+    value, low, high = ratio_interval([1, 3], [2, 10])
+    half = stats.t.ppf(0.975, 1) * math.sqrt(2 * 2 / 9) / 12
+    assert (value, low, high) == pytest.approx((1 / 3, 1 / 3 - half, 1 / 3 + half))
+    assert all(math.isnan(each) for each in ratio_interval([0, 0], [0, 0]))
+
+
+def test_tails_agree_with_their_definitions_and_leave_out_gaps() -> None:
+    closes = np.exp(np.cumsum(np.random.default_rng(2).standard_t(4, 2_000)) * 1e-3)
+    returns = np.diff(np.log(closes))
+    size = np.abs(returns)
+    expected = (
+        stats.kurtosis(returns, fisher=False),
+        np.corrcoef(size[:-1], size[1:])[0, 1],
+        np.corrcoef(size[:-288], size[288:])[0, 1],
+    )
+    assert tails_of(closes) == pytest.approx(expected)
+    assert np.isfinite(tails_of(np.where(np.arange(2_000) == 700, np.nan, closes))).all()
 
 
 def small_search() -> tuple[pl.DataFrame, DayRows, pl.DataFrame]:
@@ -65,8 +84,14 @@ def small_search() -> tuple[pl.DataFrame, DayRows, pl.DataFrame]:
         "direction": [1, -1],
         "cost": 3e-4,
         "expectancy": [2e-4, 1e-4],
+        "posterior_mean": [1.5e-4, 1e-4],
+        "posterior_low": [0.0, 0.0],
+        "posterior_high": [1.6e-4, 1.9e-4],
         "gate_tree_bh": [True, False],
         "gate_tier_a": False,
+        "gate_significant": [True, False],
+        "gate_economic": True,
+        "gate_economic_conservative": [True, False],
         "gate_confirmed": True,
         "gate_phase2_final": True,
     }
@@ -92,28 +117,46 @@ def test_a_world_is_judged_on_its_discovery_fold() -> None:
     assert world.found["bonferroni"].tolist() == [True, False]
     assert world.found["tree_bh"].tolist() == [True, False]
     assert world.found["final"].tolist() == [True, True]
+    assert world.found["economic"].tolist() == [True, False]
+
+
+def figures_of(world: Judged, kind: str = "planted", bps: float = 2.0) -> WorldFigures:
+    size = len(world.eligible)
+    everything = np.full(size, bps > 0)
+    return world_figures(world, kind=kind, bps=bps, planted_bps=bps, of_event=everything, of_trade=everything)
 
 
 def test_a_final_discovery_is_false_up_to_its_cost_and_others_up_to_zero() -> None:
     world = judged(*small_search(), FOLDS)
-    everything = np.array([True, True])
-    figures = world_figures(world, kind="planted", bps=2.0, planted="x", of_event=everything)
+    figures = figures_of(world)
     # Truths 1 and 2 bps in the directions found, at a cost of 3 bps.
-    assert (figures.discoveries["confirmed"], figures.false["confirmed"]) == (2, 0)
-    assert (figures.discoveries["final"], figures.false["final"]) == (2, 2)
+    confirmed, final = figures.found["confirmed"], figures.found["final"]
+    assert (confirmed.discoveries, confirmed.false) == (2, 0)
+    assert (final.discoveries, final.false) == (2, 2)
     assert figures.n_relevant == 2
-    assert figures.relevant_found["tree_bh"] == 1
-    assert figures.event_found["tree_bh"]
-    assert not figures.event_found["tier_a"]
-    assert figures.effect["confirmed"] == pytest.approx([2.0, 3.0, 3.0])
+    assert figures.found["tree_bh"].relevant == 1
+    assert figures.found["tree_bh"].has_event
+    # Only the second has the truth of what was planted, and the tree does not find it.
+    assert not figures.found["tree_bh"].has_trade
+    assert confirmed.has_trade
+    assert not figures.found["tier_a"].has_event
+    assert (confirmed.raw, confirmed.shrunk, confirmed.truth) == pytest.approx((3.0, 2.5, 3.0))
+    # 1 bps lies in [0, 1.6], 2 bps outside [0, 1.9].
+    assert confirmed.covered == 1
+    assert figures.squared_errors == pytest.approx((2, 1.0**2 + 1.0**2, 0.5**2 + 1.0**2))
     turned = replace(world, sign={name: -sign for name, sign in world.sign.items()})
-    assert world_figures(turned, kind="planted", bps=2.0, planted="x", of_event=everything).false["confirmed"] == 2
+    assert figures_of(turned).found["confirmed"].false == 2
+
+
+def test_figures_survive_being_stored() -> None:
+    figures = replace(figures_of(judged(*small_search(), FOLDS)), tails=(30.0, 0.2, 0.1), seconds=1.5)
+    assert WorldFigures.from_json(json.loads(json.dumps(asdict(figures)))) == figures
 
 
 def test_in_a_null_world_every_discovery_is_false() -> None:
     world = replace(judged(*small_search(), FOLDS), truth=np.zeros(2))
-    figures = world_figures(world, kind="null", bps=0.0, planted="", of_event=np.array([False, False]))
-    assert figures.false == figures.discoveries
+    figures = figures_of(world, "null", 0.0)
+    assert all(each.false == each.discoveries for each in figures.found.values())
     assert figures.n_relevant == 0
     assert figures.rejected["cluster"] == {"5m": [1, 1, 1, 1], "60m": [1, 1, 0, 0]}
 
@@ -134,8 +177,11 @@ def null_worlds(rng: np.random.Generator, inflation: float, worlds: int = 20) ->
             found=discovered,
             sign=dict.fromkeys(PROCEDURES, np.ones(400)),
             expectancy=np.zeros(400),
+            posterior_mean=np.zeros(400),
+            posterior_low=np.zeros(400),
+            posterior_high=np.zeros(400),
         )
-        found.append(world_figures(world, kind="null", bps=0.0, planted="", of_event=np.zeros(400, dtype=bool)))
+        found.append(figures_of(world, "null", 0.0))
     return found
 
 

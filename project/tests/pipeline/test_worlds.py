@@ -10,14 +10,25 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from backtest.errors import MisuseError
 from backtest.features.build import needed_features
 from backtest.lake.files import read_parquet
 from backtest.lake.paths import DataRoot
-from backtest.pipeline.calibration import World, calibrate, drawn_edge, full_worlds, quick_worlds, world_seed
+from backtest.pipeline.calibration import (
+    Progress,
+    World,
+    calibrate,
+    drawn_edges,
+    full_worlds,
+    of_kinds,
+    quick_worlds,
+    store_of,
+    world_seed,
+)
 from backtest.pipeline.executors import SerialWorkers
 from backtest.pipeline.runs import FROM_RAW, Request, execute
 from backtest.pipeline.simulation import simulate_into_lake
-from backtest.pipeline.worlds import planted_drift, search
+from backtest.pipeline.worlds import planted_drift, search, world_bars
 from backtest.sources.simulated import SimulatedMarket, SimulationSettings, plant_drift, simulate_market
 from backtest.spec.loader import Spec, load_spec
 from backtest.spec.models import PlantedEdge, horizon_bars
@@ -122,7 +133,13 @@ def test_figures_depend_on_the_seed_alone() -> None:
     def figures(order: list[World], seed: int) -> list[object]:
         return list(
             calibrate(
-                order, SPEC, seed=seed, workers=SerialWorkers(), progress=lambda _done, _total: None, event_types=EVENTS
+                order,
+                SPEC,
+                seed=seed,
+                workers=SerialWorkers(),
+                progress=lambda _progress: None,
+                now=lambda: 0.0,
+                event_types=EVENTS,
             )
         )
 
@@ -135,12 +152,46 @@ def test_figures_depend_on_the_seed_alone() -> None:
 
 def test_every_world_has_a_seed_of_its_own() -> None:
     worlds = full_worlds()
-    assert len(worlds) == 200 + 3 * 40 + 4 * 40
+    assert len(worlds) == 200 + 5 * 40 + 4 * 20
     assert len({world_seed(world, 1) for world in worlds}) == len(worlds)
+    assert len({world.name for world in worlds}) == len(worlds)
+    # A calibration that is stopped half-way is one of half the size.
+    assert sum(world.kind == "null" for world in worlds[: len(worlds) // 2]) == pytest.approx(100, abs=1)
+    assert {world.kind for world in of_kinds(worlds, ["null", "weak"])} == {"null", "weak"}
+    with pytest.raises(MisuseError, match=r"called 'nul'\. Did you mean 'null'"):
+        of_kinds(worlds, ["nul"])
     assert [(world.kind, world.bps) for world in quick_worlds()].count(("null", 0.0)) == 20
 
 
 def test_a_drawn_edge_is_on_an_event_that_is_frequent_enough(spec: Spec, market: SimulatedMarket) -> None:
-    edge = drawn_edge(market, spec, 5.0, np.random.default_rng(1), ("SWEEP_STOPRUN", "FUNDING_FLIP"))
-    assert edge.event_type == "SWEEP_STOPRUN"
-    assert edge.bps == 5.0
+    bars, rng = world_bars(market), np.random.default_rng(1)
+    planted = drawn_edges(World("planted", 0, 5.0, days=60), bars, spec, rng, ("SWEEP_STOPRUN", "FUNDING_FLIP"))
+    (edge,) = planted.edges
+    assert (edge.event_type, edge.bps) == ("SWEEP_STOPRUN", 5.0)
+    assert planted.n_events > 100
+    (beyond,) = drawn_edges(World("net", 0, 5.0, days=60), bars, spec, rng, ("SWEEP_STOPRUN",)).edges
+    # Two taker fees of 5 bps, two half-spreads of 0.1 bps, and a little impact.
+    assert 15.2 < beyond.bps < 17.0
+
+
+def test_figures_that_are_stored_are_not_computed_again(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path / "data")
+    root.create()
+    worlds = [World("null", 0, days=40), World("null", 1, days=40)]
+    told: list[Progress] = []
+
+    def run(chosen: list[World], code: str) -> list[object]:
+        told.clear()
+        return list(
+            calibrate(
+                chosen, SPEC, seed=1, workers=SerialWorkers(), progress=told.append, now=lambda: 0.0,
+                event_types=EVENTS[:1], store=store_of(root, code, "spec", 1, None),
+            )
+        )  # fmt: skip
+
+    first = run(worlds[:1], "code")
+    both = run(worlds, "code")
+    assert both[0] == first[0]
+    assert [(each.done, each.stored, each.total) for each in told] == [(1, 1, 2), (2, 1, 2)]
+    run(worlds[:1], "other code")
+    assert told[-1].stored == 0

@@ -20,24 +20,34 @@ def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).ontology_hash
+    definitions = load_spec(plan.spec_root)
+    return f"{definitions.ontology_hash}.{definitions.part_hash('backtest')}"
 
 
 def run(plan: Plan, _partition: str) -> Outcome:
     import polars as pl
 
     from backtest.discovery.candidates import CANDIDATE_SCHEMA
+    from backtest.discovery.folds import Folds
     from backtest.lake.files import read_json, read_parquet, write_text
+    from backtest.pipeline.cleaned_data import cleaned_data_hash
     from backtest.spec.loader import load_spec
-    from backtest.strategies.blueprints import compile_blueprints, to_jsonl
+    from backtest.strategies.blueprints import SearchFacts, compile_blueprints, to_jsonl
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     design = read_json(root.design(run_id))
     candidates = pl.concat(
         [read_parquet(root.candidates(run_id, event_type), CANDIDATE_SCHEMA) for event_type in definitions.events]
     )
-    window = (design["discovery_start"], design["confirmation_end"])
-    blueprints = compile_blueprints(candidates, definitions, run_id=run_id, tested=design["tested"], window=window)
+    folds = Folds.from_json(design)
+    search = SearchFacts(
+        run_id=run_id,
+        tested=design["tested"],
+        window=(design["discovery_start"], design["confirmation_end"]),
+        data_hash=cleaned_data_hash(root, plan.symbols, folds.discovery_start, folds.confirmation_end),
+        register_hash=design["register_hash"],
+    )
+    blueprints = compile_blueprints(candidates, definitions, search)
     write_text(root.blueprints(run_id), to_jsonl(blueprints))
     return Outcome(outputs=(root.blueprints(run_id),), summary={"blueprints": len(blueprints)})
 

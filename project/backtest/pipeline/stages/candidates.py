@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from backtest.errors import RunError
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
-
-if TYPE_CHECKING:
-    from backtest.discovery.folds import Folds
-    from backtest.lake.paths import Market
-
-MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
 
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("states", "events", "templates", "gates", "discovery")
+    return load_spec(plan.spec_root).part_hash("states", "events", "templates", "filters", "gates", "discovery")
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
@@ -40,12 +33,14 @@ def run(plan: Plan, _partition: str) -> Outcome:
 
     import polars as pl
 
-    from backtest.discovery.candidates import GATES, assess
+    from backtest.discovery.candidates import assess_search
     from backtest.discovery.day_scores import SCORE_SCHEMA
     from backtest.discovery.folds import Folds
+    from backtest.discovery.gates import GATES
     from backtest.discovery.hypotheses import REGISTER_SCHEMA, hypothesis_digests, register_hash
     from backtest.lake.files import read_json, read_parquet, write_parquet
     from backtest.lake.ledger import Search, record
+    from backtest.pipeline.cleaned_data import cleaned_data_hash
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
@@ -56,14 +51,13 @@ def run(plan: Plan, _partition: str) -> Outcome:
             f"{root.register(run_id)} is not the register that was fixed for run {run_id}. "
             "Run the discovery again: make discover-edges"
         )
-    scores = [
-        read_parquet(root.scores(run_id, event_type, symbol), SCORE_SCHEMA).with_columns(
-            pl.lit(event_type).alias("event_type"), pl.lit(symbol).alias("symbol")
-        )
-        for event_type, symbols in design["tested"].items()
-        for symbol in symbols
-    ]
-    empty = pl.DataFrame(schema={**SCORE_SCHEMA, "event_type": pl.String(), "symbol": pl.String()})
+
+    def scores_of(event_type: str) -> dict[str, pl.DataFrame]:
+        return {
+            symbol: read_parquet(root.scores(run_id, event_type, symbol), SCORE_SCHEMA)
+            for symbol in design["tested"][event_type]
+        }
+
     folds = Folds.from_json(design)
     # Recorded before the fold is read: a search that is killed afterwards has been made all the same.
     standing = record(
@@ -76,17 +70,18 @@ def run(plan: Plan, _partition: str) -> Outcome:
             folds.confirmation_end,
             folds.confirmation_start,
             folds.confirmation_end,
-            _data_hash(plan, folds),
+            cleaned_data_hash(root, plan.symbols, folds.discovery_start, folds.confirmation_end),
             design["register_hash"],
             hypothesis_digests(register, definitions),
         ),
     )
-    candidates = assess(
+    candidates = assess_search(
         register,
-        pl.concat([empty, *scores]),
+        scores_of,
         folds,
         definitions,
         confirmation_openings=standing.confirmation_openings,
+        hypotheses_ever=standing.n_hypotheses,
     )
     outputs = []
     for event_type in definitions.events:
@@ -113,22 +108,6 @@ def run(plan: Plan, _partition: str) -> Outcome:
             )
         ),
     )
-
-
-def _data_hash(plan: Plan, folds: Folds) -> str:
-    """Hash of the cleaned bars of the window, which all that is tested comes from."""
-    import datetime as dt
-
-    from backtest.lake.files import content_hash
-    from backtest.lake.months import month_files
-    from backtest.pipeline.cache import canonical_hash
-
-    start, end = (
-        dt.datetime.combine(day, dt.time(), dt.UTC) for day in (folds.discovery_start, folds.confirmation_end)
-    )
-    datasets = [plan.root.cleaned_bars(market, symbol) for market in MARKETS for symbol in plan.symbols]
-    files = [path for dataset in datasets for path in month_files(dataset, start, end)]
-    return canonical_hash({path.relative_to(plan.root.path).as_posix(): content_hash(path) for path in files})
 
 
 def _openings_warning(openings: int, share: float) -> list[str]:

@@ -1,0 +1,22 @@
+"""Which cleaned bars a search was made on, as one hash."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final
+
+from backtest.lake.files import content_hash
+from backtest.lake.months import month_files
+from backtest.lake.paths import DataRoot, Market
+from backtest.pipeline.cache import canonical_hash
+
+MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
+
+
+def cleaned_data_hash(root: DataRoot, symbols: Sequence[str], first: dt.date, end: dt.date) -> str:
+    """Hash of the cleaned bars of the symbols on the days [first, end), which all that is tested comes from."""
+    start, stop = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (first, end))
+    datasets = [root.cleaned_bars(market, symbol) for market in MARKETS for symbol in symbols]
+    files = [path for dataset in datasets for path in month_files(dataset, start, stop)]
+    return canonical_hash({path.relative_to(root.path).as_posix(): content_hash(path) for path in files})
