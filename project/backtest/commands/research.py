@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -31,7 +31,7 @@ from backtest.terminal_output import show, width
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.lake.paths import DataRoot
+    from backtest.lake.paths import DataRoot, Market
     from backtest.pipeline.runner import RunReport
     from backtest.pipeline.runs import Request
 
@@ -341,18 +341,17 @@ def _partly(request: Request, stages: tuple[str, ...], missing: str) -> None:
 def _print_quality(root: DataRoot, report: RunReport) -> None:
     import polars as pl
 
+    from backtest.lake.cleaned import read_cleaned_quality
     from backtest.lake.files import read_parquet
     from backtest.reports.terminal import cross_check_table, quality_table
 
-    paths = [
-        root.cleaned_quality(
-            "spot" if instance.summary["market"] == "spot" else "perp", str(instance.summary["symbol"])
-        )
+    cleaned = dict.fromkeys(
+        (cast("Market", instance.summary["market"]), str(instance.summary["symbol"]))
         for instance in report.instances
         if instance.stage.name == "clean"
-    ]
-    if paths:
-        show(quality_table(pl.concat([read_parquet(path) for path in paths])))
+    )
+    if cleaned:
+        show(quality_table(pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in cleaned])))
     checks = [
         root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
     ]
