@@ -41,8 +41,8 @@ TRADE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "funding": pl.Float64(),
 }
 """Bars are positions in the symbol's market; ``fold`` is 1 for discovery, 2 for confirmation; ``day`` counts from 1970-01-01.
-``event_direction`` is the side it is measured in: the event's own, or that of the break it waited for. ``gross``, ``abnormal`` and
-``funding`` (paid) are fractions of a position on that side, the other three what either side pays."""
+``event_direction`` is the side it is measured in: the event's own, or that of the break it waited for. ``gross``, ``abnormal``
+and ``funding`` (paid) are fractions of a position on that side, the other three what either side pays."""
 
 PLACEBO_READS: Final = 800_000
 """Prices read for one placebo band: what bounds its time."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest.errors import DataError, RunError, SpecError
+from backtest.lake.cleaned import read_cleaned_quality
 from backtest.lake.files import read_json, read_parquet
 from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, Market
@@ -84,7 +85,7 @@ def input_files(root: DataRoot, run_id: str, symbols: Sequence[str]) -> list[Pat
         root.events(run_id),
         root.event_quality(run_id),
         root.kill_switch_status(run_id),
-        *(root.cleaned_quality(market, symbol) for market in MARKETS for symbol in symbols),
+        *(path for market in MARKETS for symbol in symbols for path in _quality_files(root, market, symbol)),
         *(path for folder in folders for path in month_files(folder)),
     ]
 
@@ -185,8 +186,7 @@ def _data_quality(
 
     from backtest.cleaning.taint import matched_defects
 
-    paths = [root.cleaned_quality(market, symbol) for symbol in symbols for market in MARKETS]
-    there = [path for path in paths if path.is_file()]
+    there = [(market, symbol) for symbol in symbols for market in MARKETS if _quality_files(root, market, symbol)]
     if not there:
         return Missing(
             "There are no cleaned bars of this run's symbols.", f"make discover-edges-from-raw RUN_ID={run_id}"
@@ -212,7 +212,7 @@ def _data_quality(
                 )
             defects += matched_defects(spec.known_defects, market, symbol, bars)
     checks = [read_parquet(root.cross_check(symbol)) for symbol in symbols if root.cross_check(symbol).is_file()]
-    months = pl.concat([read_parquet(path) for path in there])
+    months = pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in there])
     if start is not None and end is not None:
         months = months.filter(pl.col("month").is_between(pl.lit(f"{start:%Y-%m}"), pl.lit(f"{end:%Y-%m}")))
     return DataQuality(
@@ -221,6 +221,10 @@ def _data_quality(
         days=pl.concat(days).sort("symbol", "day") if days else pl.DataFrame(),
         defects=tuple(dict.fromkeys(defects)),
     )
+
+
+def _quality_files(root: DataRoot, market: Market, symbol: str) -> list[Path]:
+    return sorted(root.cleaned_quality(market, symbol, "").parent.glob("*.parquet"))
 
 
 def _bounds(folds: Folds | None) -> tuple[dt.datetime | None, dt.datetime | None]:
