@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.discovery.consistency import signs_by_symbol, signs_by_year
+from backtest.discovery.contrasts import with_contrasts
 from backtest.discovery.day_rows import horizon_cluster_days
 from backtest.discovery.day_statistics import DayStatistics, day_statistics, joined
 from backtest.discovery.effect_sizes import EventBlocks, capacity_usd, effect_sizes, event_blocks
@@ -98,6 +99,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """Returns and costs are fractions per trade; a null is a figure that was not computed because the hypothesis is not
 eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it.
+Of a filter (``state_id`` is its verb) what is tested, ``mean_standardised_return`` to ``confirmation_q``, is the difference
+between the trades it holds for and those it does not; counts, returns and costs are of the trades it holds for.
 ``expectancy`` is the raw mean of what was selected; ``posterior_…`` are its shrunk estimate with the bounds of the 90 %
 interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_even_cost`` is the largest cost besides funding
 that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
@@ -193,7 +196,12 @@ def _reduced(
     for part in parts:
         scores = event_days(scores_of(part["event_type"][0]) if len(part) else {})
         spans = limits.spans[first : first + len(part)]
-        days.append(day_statistics(scores, part, folds, horizon_cluster_days(part), spans))
+        clusters = horizon_cluster_days(part)
+        plain = day_statistics(scores, part, folds, clusters, spans)
+        is_filter = part["state_id"].is_in(list(spec.filters)).to_numpy()
+        rows = slice(first, first + len(part))
+        least = (limits("min_events")[rows], limits("min_days")[rows], limits("min_confirmation_days")[rows])
+        days.append(with_contrasts(plain, scores, part, is_filter, folds, clusters, spans, least))
         blocks.append(event_blocks(scores, part, folds, spec))
         first += len(part)
     return _Search(pl.concat(parts), joined(days), blocks, limits, folds)

@@ -192,6 +192,7 @@ def _require_atoms(days: EventDays, register: pl.DataFrame) -> None:
 def _cell_kinds(register: pl.DataFrame, spec: Spec) -> dict[str, str]:
     """For each state id of an event which cells its hypotheses are made of."""
     state_of = {state_id: name for name, state in spec.states.items() for state_id in state.values}
+    state_of |= {verb: verb for verb in spec.filters}
     joint = {ALL_STATES, *atom_state_ids(spec, register["event_type"][0])}
     return {name: ATOMS if name in joint else state_of[name] for name in register["state_id"].unique().sort()}
 
