@@ -210,5 +210,9 @@ class DataRoot:
     def candidates(self, run_id: str, event_type: str) -> Path:
         return self.reports("phase2", run_id) / event_type / "candidates.parquet"
 
+    def backtest_equity(self, run_id: str) -> Path:
+        """Equity of the run's backtest, one row a bar."""
+        return self.reports("backtest", run_id) / "equity.parquet"
+
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"
