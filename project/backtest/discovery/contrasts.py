@@ -14,7 +14,7 @@ the S′ are centred. θ̄ must be taken out: a day with many trades of one grou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class _OwnRuns(EventDays):
 
     pointer: Integers
 
-    def parts(self, register: pl.DataFrame) -> tuple[Integers, Integers, Integers]:
+    def parts(self, register: pl.DataFrame) -> tuple[Integers, Integers, Integers]:  # noqa: ARG002 - runs are in its order
         return np.arange(len(self.pointer)), self.pointer[:-1], self.pointer[1:]
 
 
