@@ -13,7 +13,7 @@ from typing import Any, cast
 NAME = "clean to events: 5 years × 2 symbols"
 SPEC_ROOT = Path(__file__).resolve().parents[2] / "spec"
 START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-STAGES = ("clean", "cross_section", "features", "states", "detect")
+STAGES = ("clean", "cross_section", "features", "detect", "occurrences")
 SYMBOLS = tuple(f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "BNB", "ADA", "DOGE", "LTC", "LINK", "DOT"))
 SECONDS_BETWEEN_SAMPLES = 0.05
 

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -31,7 +31,7 @@ from backtest.terminal_output import show, width
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.lake.paths import DataRoot
+    from backtest.lake.paths import DataRoot, Market
     from backtest.pipeline.runner import RunReport
     from backtest.pipeline.runs import Request
 
@@ -142,14 +142,21 @@ def discover_hybrid(
     venue: Venue = None,
     workers: Workers = None,
 ) -> None:
-    """Discovery from the raw lake; expectancy and robustness are not available yet, so it exits with 2.
+    """Discovery from the raw lake, then conditional expectancy and the robustness of the candidates.
 
     Example: backtest discover-hybrid --run-id run_20250228
     """
-    from backtest.pipeline.runs import FROM_RAW
+    from backtest.pipeline.runs import HYBRID
 
     request = _request(run_id, symbols, start, end, workers, {"venue": venue})
-    _partly(request, FROM_RAW, "the expectancy and robustness analysis")
+    report, root = _executed(request, HYBRID), request.root
+    _print_quality(root, report)
+    _print_candidates(root, report)
+    _print_robustness(root, report)
+    _say_next(
+        f"what was changed about a candidate and what was left: {root.robustness(report.run_id).with_suffix('.json')}; "
+        f"why one passed or not: backtest explain CANDIDATE_ID --run-id {report.run_id}"
+    )
 
 
 def discover_hybrid_backtest(
@@ -161,15 +168,15 @@ def discover_hybrid_backtest(
     venue: Venue = None,
     workers: Workers = None,
 ) -> None:
-    """Discovery from the raw lake; expectancy, robustness and backtest are not available yet, so it exits with 2.
+    """Discovery from the raw lake, expectancy and robustness; the backtest is not available yet, so it exits with 2.
 
     Example: backtest discover-hybrid-backtest --strategies vol_shock_mean_reversion_v1
     """
-    from backtest.pipeline.runs import FROM_RAW
+    from backtest.pipeline.runs import HYBRID
 
     _require_strategies(strategies)
     request = _request(run_id, symbols, start, end, workers, {"venue": venue})
-    _partly(request, FROM_RAW, "the expectancy and robustness analysis and the backtest of strategies")
+    _partly(request, HYBRID, "the backtest of strategies")
 
 
 def discover_event(
@@ -334,18 +341,17 @@ def _partly(request: Request, stages: tuple[str, ...], missing: str) -> None:
 def _print_quality(root: DataRoot, report: RunReport) -> None:
     import polars as pl
 
+    from backtest.lake.cleaned import read_cleaned_quality
     from backtest.lake.files import read_parquet
     from backtest.reports.terminal import cross_check_table, quality_table
 
-    paths = [
-        root.cleaned_quality(
-            "spot" if instance.summary["market"] == "spot" else "perp", str(instance.summary["symbol"])
-        )
+    cleaned = dict.fromkeys(
+        (cast("Market", instance.summary["market"]), str(instance.summary["symbol"]))
         for instance in report.instances
         if instance.stage.name == "clean"
-    ]
-    if paths:
-        show(quality_table(pl.concat([read_parquet(path) for path in paths])))
+    )
+    if cleaned:
+        show(quality_table(pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in cleaned])))
     checks = [
         root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
     ]
@@ -386,6 +392,17 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     print("\nWritten to:")
     for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
         print(f"  {place}")
+
+
+def _print_robustness(root: DataRoot, report: RunReport) -> None:
+    from backtest.lake.files import read_parquet
+    from backtest.reports.robustness import verdict_counts, verdict_table
+
+    verdicts = read_parquet(root.robustness(report.run_id))
+    print(f"\n{verdict_counts(verdicts)}")
+    if len(verdicts):
+        show(verdict_table(verdicts))
+    print(f"Written to:\n  {root.reports('expectancy', report.run_id)}")
 
 
 def _say_next(text: str) -> None:

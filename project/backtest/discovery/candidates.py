@@ -12,7 +12,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.discovery.consistency import signs_by_symbol, signs_by_year
-from backtest.discovery.contrasts import with_contrasts
 from backtest.discovery.day_rows import horizon_cluster_days
 from backtest.discovery.day_statistics import DayStatistics, day_statistics, joined
 from backtest.discovery.duplicates import NO_ALIAS, aliases, series_digests
@@ -33,6 +32,8 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 Figures = dict[str, NDArray[Any] | pl.Series]
 
+EXCURSIONS: Final = ("sum_favourable", "sum_adverse")
+"""Of a position in the event's direction; the opposite side's favourable excursion is its adverse one."""
 DAYS_PER_YEAR: Final = 365.0
 _EPOCH: Final = dt.date(1970, 1, 1)
 
@@ -55,8 +56,6 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "standard_error_ratio": pl.Float64(),
     "expectancy": pl.Float64(),
     "expectancy_standard_error": pl.Float64(),
-    "favourable_excursion": pl.Float64(),
-    "adverse_excursion": pl.Float64(),
     "cost": pl.Float64(),
     "posterior_mean": pl.Float64(),
     "posterior_sd": pl.Float64(),
@@ -68,6 +67,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "break_even_cost": pl.Float64(),
     "capacity_usd": pl.Float64(),
     "probability_above_cost": pl.Float64(),
+    "mean_favourable_excursion": pl.Float64(),
+    "mean_adverse_excursion": pl.Float64(),
     "mean_standardised_return": pl.Float64(),
     "t_stat": pl.Float64(),
     "degrees_of_freedom": pl.Float64(),
@@ -103,13 +104,10 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """Returns and costs are fractions per trade; a null is a figure that was not computed because the hypothesis is not
 eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 for a trade with the event, −1 against it.
-Of a filter (``state_id`` is its verb) what is tested, ``mean_standardised_return`` to ``confirmation_q``, is the difference
-between the trades it holds for and those it does not; counts, returns and costs are of the trades it holds for.
 ``expectancy`` is the raw mean of what was selected; ``posterior_…`` are its shrunk estimate with the bounds of the 90 %
 interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_even_cost`` is the largest cost besides funding
 that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
-``favourable_excursion`` and ``adverse_excursion`` are the means of the largest gain and the largest loss (positive) while a
-trade was held. ``alias_of`` is the candidate with the very same day scores that was tested in the place of this one.
+``alias_of`` is the candidate with the very same day scores that was tested in the place of this one.
 ``signs_by_year`` and ``signs_by_symbol`` tell where the trade's raw returns summed to a gain, such as ``2023+ 2024-``.
 ``effective_n`` is how many independent events would have the standard error of ``mean_standardised_return``;
 ``standard_error_ratio`` compares that of blocks of five days (whole clusters) with that of clusters, and ``cluster_days`` is
@@ -205,12 +203,7 @@ def _reduced(
     for part in parts:
         scores = event_days(scores_of(part["event_type"][0]) if len(part) else {})
         spans = limits.spans[first : first + len(part)]
-        clusters = horizon_cluster_days(part)
-        plain = day_statistics(scores, part, folds, clusters, spans)
-        is_filter = part["state_id"].is_in(list(spec.filters)).to_numpy()
-        rows = slice(first, first + len(part))
-        least = (limits("min_events")[rows], limits("min_days")[rows], limits("min_confirmation_days")[rows])
-        days.append(with_contrasts(plain, scores, part, is_filter, folds, clusters, spans, least))
+        days.append(day_statistics(scores, part, folds, horizon_cluster_days(part), spans, spec.filters))
         blocks.append(event_blocks(scores, part, folds, spec))
         digests.append(series_digests(scores, part, spec.filters))
         first += len(part)
@@ -248,7 +241,7 @@ def _counts(search: _Search) -> dict[str, NDArray[Any]]:
         "n_days": days.n_days,
         "confirmation_n_events": days.later.n_events,
         "confirmation_n_days": days.later_days,
-        "largest_day_share_of_events": days.busiest_day / np.maximum(days.z.n_events, 1),
+        "largest_day_share_of_events": days.busiest_share,
     }
 
 
@@ -313,20 +306,16 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
     funding = sign * days.mean_of("sum_funding")
     cost = days.mean_of("sum_cost") + funding
     with np.errstate(divide="ignore", invalid="ignore"):
-        tainted = days.totals["n_tainted"].sum(axis=1) / (z.n_events + days.later.n_events)
-        largest = days.largest_day / np.abs(z.mean * z.n_events)
-    favourable, adverse = days.mean_of("sum_favourable"), days.mean_of("sum_adverse")
+        tainted = days.totals["n_tainted"].sum(axis=1) / days.totals["n"].sum(axis=1)
     effect = effect_sizes(search.blocks, len(register)).figures(sign, cost)
     net = effect["posterior_mean"] - cost
     return {
         **_counts(search),
-        "effective_n": effective_events(z, days.totals["sum_z2"][:, 0]),
+        "effective_n": np.where(days.is_difference, np.nan, effective_events(z, days.totals["sum_z2"][:, 0])),
         "cluster_days": days.cluster_days,
         "standard_error_ratio": days.standard_error_ratio,
         "expectancy": sign * y.mean,
         "expectancy_standard_error": y.standard_error,
-        "favourable_excursion": np.where(sign > 0, favourable, adverse),
-        "adverse_excursion": np.where(sign > 0, adverse, favourable),
         "cost": cost,
         **effect,
         "after_cost_expectancy": net,
@@ -334,14 +323,18 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
         "capacity_usd": capacity_usd(
             net, days.mean_of("sum_impact"), spec.costs.order_usd, np.exp(days.mean_of("sum_log_turnover"))
         ),
+        "mean_favourable_excursion": np.where(sign > 0, *(days.mean_of(name) for name in EXCURSIONS)),
+        "mean_adverse_excursion": np.where(sign < 0, *(days.mean_of(name) for name in EXCURSIONS)),
         "mean_standardised_return": sign * z.mean,
         "t_stat": sign * z.t,
         "degrees_of_freedom": z.degrees_of_freedom,
-        "largest_day_share": largest,
+        "largest_day_share": days.largest_share,
         "tainted_share": tainted,
         "spans_same_sign": (days.by_span * sign[:, None] > 0).sum(axis=1),
         "signs_by_year": signs_by_year(days.years, days.by_year * sign[:, None]),
-        "signs_by_symbol": signs_by_symbol(register, days.totals["sum_y"][:, 0], z.n_events, sign),
+        "signs_by_symbol": signs_by_symbol(
+            register, days.totals["sum_y"][:, 0], days.totals["n"][:, 0].astype(np.int64), sign
+        ),
     }
 
 
@@ -423,10 +416,10 @@ def _frame(register: pl.DataFrame, sign: Floats, figures: Figures, gates: Verdic
         frame.with_columns(
             pl.when(with_event).then("with_verb").otherwise("against_verb").alias("template_verb"),
             pl.when(with_event).then("against_verb").otherwise("with_verb").alias("mirror_verb"),
-            pl.when(pl.Series(alias_of) != NO_ALIAS)
-            .then(pl.lit("duplicate"))
-            .when("gate_eligible")
+            pl.when("gate_eligible")
             .then(failed)
+            .when(pl.Series(alias_of) != NO_ALIAS)
+            .then(pl.lit("duplicate"))
             .otherwise(pl.lit("insufficient_data"))
             .alias("fail_reasons"),
         )

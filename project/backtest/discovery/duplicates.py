@@ -38,10 +38,10 @@ def series_digests(days: EventDays, register: pl.DataFrame, filters: Collection[
     bits = days.values["sum_z"].view(np.uint64)
     own = _digests(*days.parts(register), days.day, days.values["n"], days.values["sum_z"], bits)
     is_filter = register["state_id"].is_in(list(filters))
-    without = register.select(pl.exclude("state_id"), pl.concat_str(pl.lit(WITHOUT), "state_id").alias("state_id"))
-    others = _digests(*days.parts(without), days.day, days.values["n"], days.values["sum_z"], bits)
-    # A difference is no mean, even where the other group is empty.
-    return np.where(is_filter.to_numpy()[:, None], own * np.uint64(3) + others * np.uint64(5) + np.uint64(1), own)
+    others = _digests(*days.parts(register, without=WITHOUT), days.day, days.values["n"], days.values["sum_z"], bits)
+    # A difference is no mean, even where the other group is empty; without any trade it is nothing.
+    both = np.where((own | others) != 0, own * np.uint64(3) + others * np.uint64(5) + np.uint64(1), own)
+    return np.where(is_filter.to_numpy()[:, None], both, own)
 
 
 def aliases(register: pl.DataFrame, digests: Digests) -> Integers:

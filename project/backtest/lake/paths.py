@@ -117,8 +117,9 @@ class DataRoot:
     def cleaned_bars(self, market: Market, symbol: str) -> Path:
         return self.lake / "cleaned" / market / checked_symbol(symbol) / "bars_5m"
 
-    def cleaned_quality(self, market: Market, symbol: str) -> Path:
-        return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality.parquet"
+    def cleaned_quality(self, market: Market, symbol: str, quarter: str) -> Path:
+        """What was found in a quarter such as ``2024Q1``, one row a month."""
+        return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality" / f"{quarter}.parquet"
 
     def cross_check(self, symbol: str) -> Path:
         """Spans in which the symbol's sources disagree."""
@@ -134,6 +135,10 @@ class DataRoot:
     def stage_records(self) -> Path:
         """Where stages that write to the shared lake leave what their cache needs."""
         return self.lake / "stage_records"
+
+    def file_hashes(self) -> Path:
+        """Hashes of files of the data root by what the file system says of them, so that they are not read again."""
+        return self.lake / "file_hashes.json"
 
     # -- what was ever tried; no clean-up removes it ---------------------------------------------------
 
@@ -179,6 +184,18 @@ class DataRoot:
     def states(self, run_id: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "states" / f"{checked_symbol(symbol)}.parquet"
 
+    def quarter_hits(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """Bars of a quarter at which conditions of event types hold."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.hits.parquet"
+
+    def quarter_states(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """States at each bar of a quarter, and what the events' quality is judged by."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.states.parquet"
+
+    def quarter_needs(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """Data sets that event types lack in a quarter."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.needs.json"
+
     def symbol_events(self, run_id: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "events" / f"{checked_symbol(symbol)}.parquet"
 
@@ -209,6 +226,19 @@ class DataRoot:
 
     def candidates(self, run_id: str, event_type: str) -> Path:
         return self.reports("phase2", run_id) / event_type / "candidates.parquet"
+
+    def variation_scores(self, run_id: str, symbol: str) -> Path:
+        """Day scores of candidates' trades with something changed."""
+        return self.run_lake(run_id) / "variations" / f"{checked_symbol(symbol)}.parquet"
+
+    def expectancy(self, run_id: str) -> Path:
+        return self.reports("expectancy", run_id) / "expectancy.parquet"
+
+    def robustness(self, run_id: str) -> Path:
+        return self.reports("expectancy", run_id) / "robustness.parquet"
+
+    def robustness_checks(self, run_id: str) -> Path:
+        return self.reports("expectancy", run_id) / "robustness_checks.parquet"
 
     def backtest_equity(self, run_id: str) -> Path:
         """Equity of the run's backtest, one row a bar."""

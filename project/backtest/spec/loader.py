@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from backtest.errors import SpecError, did_you_mean, listed
 from backtest.expressions import CompiledExpression, ExpressionError, compile_expression
 from backtest.expressions.excess import excess
+from backtest.spec.evaluation import Evaluation
 from backtest.spec.models import (
     ALL_STATES,
     Calendar,
@@ -118,13 +119,14 @@ class Spec:
     gates: Gates
     costs: Costs
     discovery: Discovery
+    evaluation: Evaluation
     backtest: BacktestSettings
     simulation: Simulation
     known_defects: tuple[KnownDefect, ...]
     bar_expressions: Mapping[str, CompiledExpression]
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
-    """Hash of everything that decides what a search finds; the simulated market is data, and strategies are not searched."""
+    """Hash of everything that decides what a search finds: neither the simulated market nor what follows a search."""
 
     @property
     def feature_lookback_bars(self) -> int:
@@ -196,14 +198,18 @@ def load_spec(root: Path) -> Spec:
 def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
     if not root.is_dir():
         raise SpecError(f"there is no spec folder at {root}. Run from the checkout, or set BACKTEST_SPEC_ROOT to one.")
-    found = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.endswith(".yaml"):
-                path = os.path.join(folder, name)  # noqa: PTH118 - asked for at every stage part, so it must be quick
-                stat = os.stat(path)  # noqa: PTH116
-                found.append((os.path.relpath(path, root).replace(os.sep, "/"), stat.st_mtime_ns, stat.st_size))
-    return tuple(sorted(found))
+    return tuple(sorted(_yaml_files(str(root), "")))
+
+
+def _yaml_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
+    """Name below the root, time and size of each file; asked for at every part of a stage, so it must be quick."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _yaml_files(entry.path, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(".yaml"):
+                stat = entry.stat()
+                yield prefix + entry.name, stat.st_mtime_ns, stat.st_size
 
 
 @functools.lru_cache(maxsize=8)
@@ -239,7 +245,7 @@ class _Reader:
     """Collects models and faults while reading one spec folder."""
 
     FOLDERS: Final = ("calendars", "features", "states", "events", "templates", "strategies", "contracts")
-    FILES: Final = ("columns", "gates", "costs", "discovery", "backtest", "simulation", "known_defects")
+    FILES: Final = ("columns", "gates", "costs", "discovery", "evaluation", "backtest", "simulation", "known_defects")
 
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root = root
@@ -257,6 +263,7 @@ class _Reader:
         gates = self._single("gates", TypeAdapter(Gates))
         costs = self._single("costs", TypeAdapter(Costs))
         discovery = self._single("discovery", TypeAdapter(Discovery))
+        evaluation = self._single("evaluation", TypeAdapter(Evaluation))
         backtest = self._single("backtest", TypeAdapter(BacktestSettings))
         simulation = self._single("simulation", TypeAdapter(Simulation))
         known_defects = self._known_defects()
@@ -273,7 +280,15 @@ class _Reader:
             self.faults.append(
                 f"contracts/{DEFAULT_CONTRACT}.yaml: is missing; it says what holds for every other symbol"
             )
-        if self.faults or gates is None or costs is None or discovery is None or simulation is None or backtest is None:
+        if (
+            self.faults
+            or gates is None
+            or costs is None
+            or discovery is None
+            or evaluation is None
+            or simulation is None
+            or backtest is None
+        ):
             return None
 
         for name in sorted(set(columns) & set(features)):
@@ -353,6 +368,7 @@ class _Reader:
             gates=gates,
             costs=costs,
             discovery=discovery,
+            evaluation=evaluation,
             backtest=backtest,
             simulation=simulation,
             known_defects=known_defects,
