@@ -113,7 +113,7 @@ def _procedure(worlds: Sequence[WorldFigures], name: str, *, is_planted: bool) -
     }
     if not is_planted:
         return entry
-    counts = [each.discoveries for each in found]
+    counts, means = [each.discoveries for each in found], [each.means for each in found]
     trades, events = (sum(getattr(each, name) for each in found) for name in ("has_trade", "has_event"))
     entry |= {
         "discoveries": sum(counts),
@@ -132,8 +132,9 @@ def _procedure(worlds: Sequence[WorldFigures], name: str, *, is_planted: bool) -
     }
     if name not in WITHOUT_ESTIMATES:
         for field in ("truth", "raw", "shrunk"):
-            entry[f"mean_{field}_bps"] = _told(ratio_interval([getattr(each, field) for each in found], counts))
-        entry["coverage"] = _told(ratio_interval([each.covered for each in found], counts))
+            entry[f"mean_{field}_bps"] = _told(ratio_interval([getattr(each, field) for each in found], means))
+        entry["means"] = sum(means)
+        entry["coverage"] = _told(ratio_interval([each.covered for each in found], means))
     return entry
 
 

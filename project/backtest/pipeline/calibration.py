@@ -246,7 +246,7 @@ def search_world(
         [{"event_type": edge.event_type, "horizon": edge.horizon} for edge in planted.edges]
     )
     return world_figures(
-        judged(found.register, found.rows, found.candidates, found.folds),
+        judged(found.register, found.scores, found.candidates, found.folds),
         kind=world.kind,
         bps=world.bps,
         planted_bps=min((edge.bps for edge in planted.edges), default=0.0),

@@ -212,7 +212,7 @@ def _estimates(groups: Mapping[str, Mapping[str, Any]]) -> str:
     for name, group in groups.items():
         for procedure, text in PROCEDURES.items():
             entry = group["procedures"][procedure]
-            if procedure in WITHOUT_ESTIMATES or not entry["discoveries"]:
+            if procedure in WITHOUT_ESTIMATES or not entry["means"]:
                 continue
             means = (f"{entry[f'mean_{each}_bps'][0]:.2f}" for each in ("raw", "shrunk", "truth"))
             rows.append(

@@ -50,7 +50,7 @@ def searched(prepared: list[Mapping[str, Prepared]], spec: Spec) -> list[Judged]
 
 
 def verdicts(found: Search) -> Judged:
-    return judged(found.register, found.rows, found.candidates, found.folds)
+    return judged(found.register, found.scores, found.candidates, found.folds)
 
 
 def figures(world: Judged) -> WorldFigures:
