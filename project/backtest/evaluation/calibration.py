@@ -119,6 +119,7 @@ class WorldFigures:
     n_relevant : hypotheses of planted events whose truth is at least half of what was planted.
     squared_errors : of all tested means of trades with an estimate: their number, Σ(raw − truth)² and Σ(shrunk − truth)², bps².
     planted : the edges in words.
+    is_trade_tested : whether the search tests a planted trade as it was planted: entered at once, left at the horizon.
     n_planted_events : occurrences of the planted events over all symbols.
     tails : kurtosis of 5-minute returns, autocorrelation of their size at lags 1 and 288; the least over symbols.
     seconds : CPU time the world took.
@@ -133,6 +134,7 @@ class WorldFigures:
     n_relevant: int = 0
     squared_errors: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planted: str = ""
+    is_trade_tested: bool = False
     n_planted_events: int = 0
     tails: tuple[float, float, float] | None = None
     seconds: float = 0.0

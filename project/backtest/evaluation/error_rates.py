@@ -114,7 +114,8 @@ def _procedure(worlds: Sequence[WorldFigures], name: str, *, is_planted: bool) -
     if not is_planted:
         return entry
     counts, means = [each.discoveries for each in found], [each.means for each in found]
-    trades, events = (sum(getattr(each, name) for each in found) for name in ("has_trade", "has_event"))
+    events = sum(each.has_event for each in found)
+    tested = [each.has_trade for world, each in zip(worlds, found, strict=True) if world.is_trade_tested]
     entry |= {
         "discoveries": sum(counts),
         "pooled_false_share": _told(ratio_interval([each.false for each in found], counts)),
@@ -127,7 +128,9 @@ def _procedure(worlds: Sequence[WorldFigures], name: str, *, is_planted: bool) -
                 ]
             )
         ),
-        "trade_found": [trades / len(worlds), *clopper_pearson(trades, len(worlds))],
+        "trade_found": [sum(tested) / len(tested), *clopper_pearson(sum(tested), len(tested))]
+        if tested
+        else [None] * 3,
         "event_found": [events / len(worlds), *clopper_pearson(events, len(worlds))],
     }
     if name not in WITHOUT_ESTIMATES:
