@@ -15,7 +15,7 @@ from backtest.engine.market import InstrumentRules, Market
 from backtest.engine.signals import Signals
 from backtest.engine.simulation import simulate
 from tests.engine.markets import BAR, START
-from tests.engine.twin import Twin
+from tests.engine.twin import Leg, Twin
 
 N_BARS = 90
 FIELDS = ("entry_price", "exit_price", "quantity", "fees", "spread", "impact", "funding", "liquidation_fee")
@@ -110,8 +110,8 @@ def random_signals(rng: np.random.Generator, market: Market) -> Signals:
         strategies=tuple(f"s{number}" for number in range(n_strategies)),
         entry_lag_bars=rng.integers(1, 4, n),
         weight=rng.uniform(0.3, 2, n),
-        close_target=some(0.3, 0.2, 5),
-        close_stop=some(0.3, 0.2, 5),
+        close_target=some(0.3, 0.2, 5) * np.where(hedge >= 0, 0.01, 1.0),
+        close_stop=some(0.3, 0.2, 5) * np.where(hedge >= 0, 0.01, 1.0),
         target_distance=some(0.4, 0.2, 6, unhedged=True),
         stop_distance=stop_distance,
         stop_price=np.where(stop_price > 0, stop_price, np.nan),
@@ -157,6 +157,17 @@ def case(seed: int) -> tuple[Market, Signals, Account]:
     return market, signals, random_account(rng, len(signals.strategies))
 
 
+def excursions(market: Market, leg: Leg) -> tuple[float, float]:
+    """Largest favourable and adverse excursion by highs and lows of sound bars before the exit, and the exit itself."""
+    end = N_BARS if leg.exit_bar == -1 else leg.exit_bar
+    assert market.tainted is not None
+    sound = [bar for bar in range(leg.entry_bar, end) if not market.tainted[leg.instrument, bar]]
+    seen = [float(prices[leg.instrument, bar]) for bar in sound for prices in (market.high, market.low)]
+    seen += [leg.entry_reference, leg.exit_reference]
+    moves = [leg.side * (price / leg.entry_reference - 1) for price in seen if not np.isnan(price)]
+    return max(moves), -min(moves)
+
+
 def difference(seed: int, bound: Bound) -> tuple[str, Any]:
     """What differs between the engine and its twin, empty where nothing does; and what the twin saw."""
     market, signals, account = case(seed)
@@ -177,6 +188,8 @@ def difference(seed: int, bound: Bound) -> tuple[str, Any]:
                 continue
             if row[name] != pytest.approx(getattr(leg, name), rel=1e-9, abs=1e-7):
                 return f"{leg}: {name} is {row[name]} in the engine", twin
+        if (row["mfe"], row["mae"]) != pytest.approx(excursions(market, leg), abs=1e-12):
+            return f"{leg}: excursions are {row['mfe']}, {row['mae']} in the engine", twin
         if row["net"] != pytest.approx(twin.profit(leg, N_BARS - 1), rel=1e-8, abs=1e-6):
             return f"{leg}: net is {row['net']} in the engine", twin
     if made.equity.tolist() != pytest.approx(twin.equity, rel=1e-9, abs=1e-6):

@@ -446,8 +446,8 @@ class Twin:
             if leg.partner is not None:
                 other = leg.partner
                 ratio = 1.0 if s.hedge_ratio is None else s.hedge_ratio[i]
-                change = m.close[other.instrument, t] / other.entry_reference - 1
-                moved = leg.side * ((m.close[j, t] - leg.entry_reference) - ratio * change * leg.entry_reference)
+                own = m.close[j, t] / leg.entry_reference - 1
+                moved = leg.side * (own - ratio * (m.close[other.instrument, t] / other.entry_reference - 1))
             target = NAN if s.close_target is None else s.close_target[i]
             stop = NAN if s.close_stop is None else s.close_stop[i]
             mask = -1 if s.invalidation is None else s.invalidation[i]
