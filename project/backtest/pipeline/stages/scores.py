@@ -32,7 +32,7 @@ def spec(plan: Plan, _partition: str) -> str:
 
 
 def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
-    return [*market_files(plan, symbol), plan.root.symbol_events(plan.run_id, symbol)]
+    return market_files(plan, symbol)
 
 
 def parameters(plan: Plan, _symbol: str) -> Mapping[str, Json]:
@@ -49,7 +49,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     design = read_json(root.design(run_id))
-    _, market = run_market(plan, definitions, symbol)
+    market = run_market(plan, definitions, symbol)
     events = read_parquet(root.symbol_events(run_id, symbol))
     only = plan.parameters.get("event_type")
     outputs, rows = [], 0

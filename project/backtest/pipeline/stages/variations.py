@@ -9,7 +9,7 @@ from backtest.pipeline.markets import market_files, run_market
 from backtest.pipeline.run_tables import candidate_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.stages import scores
-from backtest.pipeline.window import symbol_window, window_parameters
+from backtest.pipeline.window import symbol_frame, symbol_window, window_parameters
 
 
 def partitions(plan: Plan) -> Sequence[str]:
@@ -23,7 +23,7 @@ def spec(plan: Plan, symbol: str) -> str:
 
 
 def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
-    return [*market_files(plan, symbol), plan.root.symbol_events(plan.run_id, symbol), *candidate_files(plan)]
+    return [*market_files(plan, symbol), *candidate_files(plan)]
 
 
 def parameters(plan: Plan, partition: str) -> Mapping[str, Json]:
@@ -46,7 +46,8 @@ def run(plan: Plan, symbol: str) -> Outcome:
     found = [pl.DataFrame(schema=VARIED_SCHEMA)]
     groups = [(event, rows) for event, rows in by_event(chosen, symbol) if symbol in design["tested"][event]]
     if groups:
-        frame, market = run_market(plan, definitions, symbol)
+        frame, _ = symbol_frame(plan, definitions, symbol)
+        market = run_market(plan, definitions, symbol)
         for event_type, rows in groups:
             occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
             found.append(score_variations(market, frame, occurrences, rows, definitions))

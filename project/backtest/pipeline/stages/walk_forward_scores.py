@@ -29,7 +29,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     design = read_json(root.design(run_id))
     tested = [name for name, symbols in design["tested"].items() if symbol in symbols]
-    market = whole_window(run_market(plan, definitions, symbol)[1], Folds.from_json(design))
+    market = whole_window(run_market(plan, definitions, symbol), Folds.from_json(design))
     events = read_parquet(root.symbol_events(run_id, symbol)).sort("timestamp")
     found = pl.concat(
         [
