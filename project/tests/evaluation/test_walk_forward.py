@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backtest.discovery.candidates import CANDIDATE_SCHEMA
 from backtest.discovery.folds import Folds
@@ -47,7 +45,9 @@ def settings(folds: int = 4, train_share: float = 0.5) -> WalkForward:
     return WalkForward(folds=folds, train_share=train_share, overfitting_blocks=12)
 
 
-@given(days=st.integers(80, 900), folds=st.integers(2, 8), share=st.floats(0.3, 0.7), bars=st.integers(1, 900))
+@pytest.mark.parametrize("bars", [1, 288, 289, 900])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize(("days", "folds"), [(80, 2), (81, 7), (365, 5), (901, 8)])
 def test_no_trade_of_a_training_window_reaches_its_test_window_and_tests_tile_the_rest(
     days: int, folds: int, share: float, bars: int
 ) -> None:
