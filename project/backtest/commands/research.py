@@ -202,7 +202,7 @@ def discover_event(
     request = request_for_event(DataRoot.from_environment(), spec_root(), run_id, event_type, parsed_symbols(symbols))
     _discover(
         dataclasses.replace(request, workers=workers, cache=_cache_asked()),
-        ("scores", "candidates", "placebo", "blueprints"),
+        ("scores", "candidates", "placebo", "blueprints", "report"),
         event_type=event_type,
     )
 
@@ -390,7 +390,8 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     if passed < 10 and tested:
         show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", width()))
     print("\nWritten to:")
-    for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
+    places = (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id))
+    for place in (*places, root.report(report.run_id) / "index.html"):
         print(f"  {place}")
 
 

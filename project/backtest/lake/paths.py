@@ -17,6 +17,23 @@ ENVIRONMENT_VARIABLE: Final = "BACKTEST_DATA_ROOT"
 MARKER: Final = ".backtest-data-root"
 LAYOUT_VERSION: Final = 1
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+REPORT_KINDS: Final = frozenset(
+    {
+        "phase2",
+        "strategy_blueprints",
+        "expectancy",
+        "robustness",
+        "backtest",
+        "walk_forward",
+        "promotion",
+        "calibration",
+        "comparison",
+        "drift",
+    }
+)
+"""Folders under ``reports/`` that hold one kind of result each, ``reports/<kind>/<run_id>``. The pages of a run lie beside them
+in ``reports/<run_id>``, so no run may be named like one."""
+_TAKEN: Final = REPORT_KINDS | {"index.html"}
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_]{1,39}")
 
 
@@ -26,6 +43,11 @@ def checked_run_id(run_id: str) -> str:
         raise MisuseError(
             f"RUN_ID {_shown(run_id)} is not allowed: 1 to 100 letters, digits, '.', '_' or '-', "
             "starting with a letter or digit, without '..'. Example: RUN_ID=run_20250228"
+        )
+    if run_id.casefold() in _TAKEN:
+        raise MisuseError(
+            f"RUN_ID {run_id!r} is the name of a folder that reports/ keeps for itself, so the run's own pages would have no "
+            f"place. Give it another one. Example: RUN_ID={run_id}_1"
         )
     return run_id
 
@@ -222,7 +244,20 @@ class DataRoot:
         return self.path / "events" / checked_run_id(run_id) / "event_flags.parquet"
 
     def reports(self, kind: str, run_id: str) -> Path:
+        """Where a run's results of one of the `REPORT_KINDS` lie."""
         return self.path / "reports" / kind / checked_run_id(run_id)
+
+    def report_list(self) -> Path:
+        """The folder of the list over all runs, which holds the pages of each of them too."""
+        return self.path / "reports"
+
+    def report(self, run_id: str) -> Path:
+        """The pages of a run, a folder that opens from disk."""
+        return self.report_list() / checked_run_id(run_id)
+
+    def report_summary(self, run_id: str) -> Path:
+        """What the list over all runs says of a run."""
+        return self.run(run_id) / "report_summary.json"
 
     def candidates(self, run_id: str, event_type: str) -> Path:
         return self.reports("phase2", run_id) / event_type / "candidates.parquet"

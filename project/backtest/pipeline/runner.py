@@ -422,7 +422,7 @@ class _Run:
         if not log.exists():
             made_by = (report.computed or {}).get("run_id", "an earlier run")
             write_text(log, f"not run: unchanged since {made_by} made its outputs\n")
-        self._note(report, self._record_path(prepared.stage, report.instance))
+        self._note(report, None)
         return report
 
     def _note(self, report: InstanceReport, record: Path | None) -> None:
