@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -31,7 +31,7 @@ from backtest.terminal_output import show, width
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.lake.paths import DataRoot
+    from backtest.lake.paths import DataRoot, Market
     from backtest.pipeline.runner import RunReport
     from backtest.pipeline.runs import Request
 
@@ -202,7 +202,7 @@ def discover_event(
     request = request_for_event(DataRoot.from_environment(), spec_root(), run_id, event_type, parsed_symbols(symbols))
     _discover(
         dataclasses.replace(request, workers=workers, cache=_cache_asked()),
-        ("scores", "candidates", "blueprints"),
+        ("scores", "candidates", "placebo", "blueprints", "report"),
         event_type=event_type,
     )
 
@@ -341,18 +341,17 @@ def _partly(request: Request, stages: tuple[str, ...], missing: str) -> None:
 def _print_quality(root: DataRoot, report: RunReport) -> None:
     import polars as pl
 
+    from backtest.lake.cleaned import read_cleaned_quality
     from backtest.lake.files import read_parquet
     from backtest.reports.terminal import cross_check_table, quality_table
 
-    paths = [
-        root.cleaned_quality(
-            "spot" if instance.summary["market"] == "spot" else "perp", str(instance.summary["symbol"])
-        )
+    cleaned = dict.fromkeys(
+        (cast("Market", instance.summary["market"]), str(instance.summary["symbol"]))
         for instance in report.instances
         if instance.stage.name == "clean"
-    ]
-    if paths:
-        show(quality_table(pl.concat([read_parquet(path) for path in paths])))
+    )
+    if cleaned:
+        show(quality_table(pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in cleaned])))
     checks = [
         root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
     ]
@@ -391,7 +390,8 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     if passed < 10 and tested:
         show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", width()))
     print("\nWritten to:")
-    for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
+    places = (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id))
+    for place in (*places, root.report(report.run_id) / "index.html"):
         print(f"  {place}")
 
 

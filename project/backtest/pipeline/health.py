@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 
 import backtest
 from backtest.errors import BacktestError
-from backtest.lake.files import content_hash, parquet_metadata, read_parquet
+from backtest.lake.cleaned import read_cleaned_quality
+from backtest.lake.files import content_hash, parquet_metadata
 from backtest.lake.leftovers import left_by_dead
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot
@@ -55,7 +56,7 @@ def examine(root: DataRoot, spec_root: Path, *, now: dt.datetime, deep: bool = F
         return [*found, HealthFinding("data root", "error", str(fault), "BACKTEST_DATA_ROOT=… or make demo")]
     found += [*_space(root), *_permissions(root), *_leftovers(root, now)]
     runs = run_summaries(root)
-    found += [*_runs(runs), *_locks(root, runs), *_quality(root, spec_root)]
+    found += [*_runs(runs), *_locks(root, runs), *_ledger(root), *_quality(root, spec_root)]
     if deep:
         found += _hashes(root, runs)
     return found
@@ -169,6 +170,16 @@ def _locks(root: DataRoot, runs: list[RunSummary]) -> Iterator[HealthFinding]:
 # -- the lake -----------------------------------------------------------------------------------------------
 
 
+def _ledger(root: DataRoot) -> Iterator[HealthFinding]:
+    """The search ledger is as it was written, line by line and list by list."""
+    from backtest.lake.ledger import verify
+
+    try:
+        verify(root)
+    except BacktestError as fault:
+        yield HealthFinding("search ledger", "error", str(fault), f"restore {root.ledger} from a backup")
+
+
 def _quality(root: DataRoot, spec_root: Path) -> Iterator[HealthFinding]:
     from backtest.lake.newest import known_symbols
 
@@ -191,7 +202,7 @@ def _gaps(root: DataRoot, symbol: str) -> Iterator[HealthFinding]:
 
     columns = {"month": pl.String(), "bars": pl.Int64(), "gap_bars": pl.Int64(), "longest_gap_bars": pl.Int64()}
     try:
-        quality = read_parquet(root.cleaned_quality("perp", symbol), columns).select(list(columns)).sort("gap_bars")
+        quality = read_cleaned_quality(root, "perp", symbol, columns).select(list(columns)).sort("gap_bars")
     except BacktestError as fault:
         text = f"{symbol}: the quality of its cleaned bars cannot be read: {fault}"
         yield HealthFinding("lake", "warning", text, f"clean again: make discover-edges-from-raw SYMBOLS={symbol}")

@@ -60,6 +60,8 @@ class TradingRule(Model):
     event_move: Expression
     expected_volatility: Expression
     bar_turnover_usd: Expression
+    spot_turnover_usd: Expression
+    spot_gap: Expression
     definitions: Mapping[str, Expression]
     costs: Costs
     contracts: Mapping[str, Contract]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from backtest.lake.files import TEMPORARY_PREFIX, content_hash, write_json, write_parquet
+from backtest.lake.ledger import record_evaluation
 from backtest.pipeline import health
 from backtest.pipeline.lock import LOCK_FILE
 
@@ -34,7 +36,7 @@ def sound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 def _write_quality(desk: Desk, gap_bars: int) -> None:
     row = {"month": ["2025-01"], "bars": [1000 - gap_bars], "gap_bars": [gap_bars], "longest_gap_bars": [gap_bars]}
-    write_parquet(desk.root.cleaned_quality("perp", "BTCUSDT"), pl.DataFrame(row))
+    write_parquet(desk.root.cleaned_quality("perp", "BTCUSDT", "2024Q1"), pl.DataFrame(row))
 
 
 def _findings(desk: Desk, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, list[dict[str, Any]]]:
@@ -88,7 +90,7 @@ def test_half_written_files_and_crashed_runs_are_told(sound: Desk, capsys: pytes
 
 
 def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality.parquet"
+    shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality" / "2024Q1.parquet"
     own = sound.root.candidates("r1", "VOL_SHOCK")
     write_json(own, {})
     outputs = {name.relative_to(sound.root.path).as_posix(): content_hash(name) for name in (shared, own)}
@@ -102,7 +104,7 @@ def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys
     texts = [finding["text"] for finding in _worst(findings)]
     assert code == 1
     assert len(texts) == 2
-    assert "quality.parquet has other content than recorded" in texts[0]
+    assert "2024Q1.parquet has other content than recorded" in texts[0]
     assert "candidates.parquet is gone" in texts[1]
 
 
@@ -122,7 +124,7 @@ def test_missing_data_sets_and_broken_quality_are_told(sound: Desk, capsys: pyte
     for dataset in ("funding", "metrics", "spot"):
         assert dataset in missing
     assert "ohlcv" not in missing
-    sound.root.cleaned_quality("perp", "BTCUSDT").write_bytes(b"no parquet")
+    sound.root.cleaned_quality("perp", "BTCUSDT", "2024Q1").write_bytes(b"no parquet")
     code, findings = _findings(sound, capsys)
     assert code == 1
     assert "not a readable Parquet file" in _worst(findings)[0]["text"]
@@ -145,3 +147,17 @@ def test_text_for_people_says_how_to_mend_each_finding(sound: Desk, capsys: pyte
     assert "warning: runs: run r2 says running" in shown
     assert "mend: backtest runs show r2" in shown
     assert "0 error(s), 1 warning(s)" in shown
+
+
+def test_a_changed_search_ledger_is_an_error(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    day = dt.date(2024, 1, 1)
+    made_at = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+    known = {"run_id": "r", "made_at": made_at, "symbols": ["BTCUSDT"], "start": day, "data_hash": "d"}
+    record_evaluation(sound.root, end=dt.date(2024, 2, 1), subject="s", **known)
+    assert _findings(sound, capsys)[0] == 0
+    path = sound.root.ledger_searches
+    path.write_text(path.read_text().replace("2024-02-01", "2024-01-02"))
+    code, findings = _findings(sound, capsys)
+    assert code == 1
+    assert [finding["area"] for finding in _worst(findings)] == ["search ledger"]
+    assert "does not add up" in _worst(findings)[0]["text"]
