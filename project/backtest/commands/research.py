@@ -202,7 +202,7 @@ def discover_event(
     request = request_for_event(DataRoot.from_environment(), spec_root(), run_id, event_type, parsed_symbols(symbols))
     _discover(
         dataclasses.replace(request, workers=workers, cache=_cache_asked()),
-        ("scores", "candidates", "blueprints", "report"),
+        ("scores", "candidates", "placebo", "blueprints", "report"),
         event_type=event_type,
     )
 

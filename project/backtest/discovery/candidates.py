@@ -97,6 +97,7 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "gate_tree_bh": pl.Boolean(),
     "gate_tier_a": pl.Boolean(),
     "is_confirmation_candidate": pl.Boolean(),
+    "search_scope": pl.String(),
     **{gate: pl.Boolean() for gate in GATES},
     "gate_phase2_final": pl.Boolean(),
     **{margin_of(gate): pl.Float64() for gate in GATES},
@@ -146,6 +147,7 @@ def assess_search(
     *,
     confirmation_openings: int = 1,
     hypotheses_ever: int = 0,
+    is_whole: bool = True,
 ) -> pl.DataFrame:
     """Every registered hypothesis with its estimates, p- and q-values and gates (`CANDIDATE_SCHEMA`).
 
@@ -162,10 +164,12 @@ def assess_search(
         confirmation level (`Gates.share_of_level`).
     hypotheses_ever : how many distinct hypotheses were ever tested on these data, as the ledger counts them; at least
         those of this search.
+    is_whole : whether these are all hypotheses of the search. Where not, nothing is controlled: what rests on the whole
+        search is null, its gates are not passed, and the confirmation fold is not read.
     """
     search = _reduced(register, scores_of, folds, spec)
     tested = _tested(search)
-    controlled = _controlled(search, tested, spec)
+    controlled = _controlled(search, tested, spec) if is_whole else _uncontrolled(len(register))
     figures = _estimates(search, tested, spec) | _confirmation(search, tested, controlled, spec, confirmation_openings)
     figures |= _against_luck(search, tested, controlled, max(hypotheses_ever, len(register)))
     figures |= {
@@ -175,6 +179,9 @@ def assess_search(
         "gate_tree_bh": controlled.tree,
         "gate_tier_a": controlled.tier_a,
         "is_confirmation_candidate": controlled.candidate,
+        "search_scope": pl.Series(["whole" if is_whole else "partial"], dtype=pl.String).new_from_index(
+            0, len(register)
+        ),
     }
     verdicts = candidate_gates(_arrays(figures), search.limits)
     return _frame(search.register, tested.sign, figures, verdicts, search.alias_of)
@@ -275,6 +282,11 @@ def _controlled(search: _Search, tested: _Tested, spec: Spec) -> _Controlled:
     return _Controlled(q, tree, family_wise, tier_a, candidate, effective_tests(flips.largest))
 
 
+def _uncontrolled(size: int) -> _Controlled:
+    nothing, none = np.full(size, np.nan), np.zeros(size, dtype=bool)
+    return _Controlled(nothing, none, nothing, none, none, float("nan"))
+
+
 def _flipped(search: _Search, tested: _Tested, chosen: Integers, spec: Spec) -> StepDown:
     """Sign-flips of the chosen hypotheses; one-sided ones are turned so that their verb's side is up."""
     days = search.days
@@ -367,7 +379,7 @@ def _against_luck(search: _Search, tested: _Tested, controlled: _Controlled, hyp
     deflated = deflated_sharpe(sharpe, skewness, kurtosis, periods, n_trials=n_trials, spread=spread)
     return {
         "sharpe_ratio": sharpe * np.sqrt(DAYS_PER_YEAR / days.cluster_days),
-        "deflated_sharpe": np.where(eligible, deflated, np.nan),
+        "deflated_sharpe": np.where(eligible & np.isfinite(n_trials), deflated, np.nan),
         "n_trials": np.where(eligible, n_trials, np.nan),
         "backtest_overfitting": _overfitting(search, controlled),
         "cusum_p": np.where(eligible, cusum_p(days.cusum), np.nan),

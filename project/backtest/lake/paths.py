@@ -266,6 +266,24 @@ class DataRoot:
         """Day scores of candidates' trades with something changed."""
         return self.run_lake(run_id) / "variations" / f"{checked_symbol(symbol)}.parquet"
 
+    def walk_forward_scores(self, run_id: str, symbol: str) -> Path:
+        """Day scores of all trades without drift."""
+        return self.run_lake(run_id) / "walk_forward" / f"{checked_symbol(symbol)}.parquet"
+
+    def daily_bar_returns(self, run_id: str, symbol: str) -> Path:
+        """What is needed to take the drift of any span of days off the scores."""
+        return self.run_lake(run_id) / "walk_forward" / f"{checked_symbol(symbol)}.bar_returns.parquet"
+
+    def walk_forward_tests(self, run_id: str, fold: str) -> Path:
+        """What the finds of one training window earned in its test window."""
+        return self.run_lake(run_id) / "walk_forward" / "folds" / f"{fold}.parquet"
+
+    def walk_forward(self, run_id: str, name: str) -> Path:
+        return self.reports("walk_forward", run_id) / name
+
+    def promotions(self, run_id: str, name: str) -> Path:
+        return self.reports("promotions", run_id) / name
+
     def expectancy(self, run_id: str) -> Path:
         return self.reports("expectancy", run_id) / "expectancy.parquet"
 
@@ -278,6 +296,10 @@ class DataRoot:
     def backtest_equity(self, run_id: str) -> Path:
         """Equity of the run's backtest, one row a bar."""
         return self.reports("backtest", run_id) / "equity.parquet"
+
+    def placebo(self, run_id: str) -> Path:
+        """Candidates and nearest misses beside the same trade at placebo times."""
+        return self.reports("phase2", run_id) / "placebo.parquet"
 
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"
