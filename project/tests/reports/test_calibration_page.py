@@ -21,7 +21,7 @@ from backtest.reports.calibration_page import as_published, calibration_page, li
 
 def world(kind: str, bps: float, number: int) -> WorldFigures:
     hits = 1 if bps or number == 0 else 0
-    found = Found(hits, 0, 3 * hits, bool(bps), bool(bps), bps * hits, 1.2 * bps * hits, 1.02 * bps * hits, hits)
+    found = Found(hits, 0, 3 * hits, bool(bps), bool(bps), hits, bps * hits, 1.2 * bps * hits, 1.02 * bps * hits, hits)
     return WorldFigures(
         kind=kind,
         bps=bps,
