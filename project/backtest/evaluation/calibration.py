@@ -10,7 +10,7 @@ Clopper & Pearson (1934), Biometrika 26: intervals of a share of worlds. Benjami
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -137,7 +137,7 @@ class WorldFigures:
     is_trade_tested: bool = False
     n_planted_events: int = 0
     tails: tuple[float, float, float] | None = None
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def group(self) -> str:
