@@ -26,6 +26,7 @@ REPORT_KINDS: Final = frozenset(
         "backtest",
         "walk_forward",
         "promotion",
+        "promotions",
         "calibration",
         "comparison",
         "drift",
