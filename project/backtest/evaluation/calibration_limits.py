@@ -11,7 +11,7 @@ import numpy as np
 from backtest.evaluation.calibration import PROCEDURES
 from backtest.evaluation.error_rates import ALL_PLANTED
 
-FULL_NULL_WORLDS: Final = 50
+FULL_NULL_WORLDS: Final = 40
 """From so many null worlds on the limits of the full size hold."""
 FULL_PLANTED_WORLDS: Final = 8
 NULL_KINDS: Final = ("null", "random signs", "shifted days")

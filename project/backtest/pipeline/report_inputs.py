@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backtest.discovery.folds import Folds
+    from backtest.evaluation.measured import MeasuredErrorRates
     from backtest.spec.loader import Spec
 
 SIMULATED: Final = "simulated"
@@ -259,10 +260,12 @@ def _monitors(root: DataRoot, run_id: str) -> list[MonitorStatus | Missing]:
     ]
 
 
-def _calibration() -> Missing:
-    return Missing(
-        "No measured error rates are kept in this data root, so that what a q-value is worth here rests on the method alone.",
-        "make calibrate QUICK=1",
+def _calibration() -> MeasuredErrorRates | Missing:
+    from backtest.evaluation.measured import measured_error_rates
+
+    return measured_error_rates() or Missing(
+        "No measured error rates are shipped with this version: what a q-value is worth here rests on the method alone.",
+        "backtest calibrate --publish",
     )
 
 

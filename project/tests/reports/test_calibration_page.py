@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from backtest.evaluation.error_rates import summary
 from backtest.evaluation.measured import MeasuredErrorRates, measured_error_rates
 from backtest.reports.calibration_figure import calibration_figure
 from backtest.reports.calibration_page import as_published, calibration_page, limits_of
+from backtest.reports.html.pages.calibration import calibration_report_page
 
 
 def world(kind: str, bps: float, number: int) -> WorldFigures:
@@ -70,6 +72,18 @@ def test_published_figures_are_json_and_read_back_as_what_they_say(
     (folder / measured.FILE).write_text('{"schema": 1}')
     with pytest.raises(DataError, match=r"damaged \(KeyError\('command'\)\)"):
         measured_error_rates()
+
+
+def test_the_page_of_a_run_says_whether_the_rates_are_of_its_spec(published: dict[str, object]) -> None:
+    names = {field.name for field in fields(MeasuredErrorRates)}
+    rates = MeasuredErrorRates(**{name: value for name, value in published.items() if name in names})  # type: ignore[arg-type]
+    results = SimpleNamespace(run_id="r", manifest={"ontology_spec_hash": "s" * 8})
+    same = calibration_report_page(results, rates)  # type: ignore[arg-type]
+    assert "used another spec" not in same
+    assert "26 simulated ones and 3 copies of real bars" in same
+    assert same.count('<th scope="row">tier A (family-wise)') == 3
+    results.manifest = {"ontology_spec_hash": "other"}
+    assert "used another spec (other), whose rates were not measured" in calibration_report_page(results, rates)  # type: ignore[arg-type]
 
 
 def test_what_is_shipped_can_be_read() -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from backtest.discovery.event_study import EventStudy
     from backtest.discovery.folds import Folds
+    from backtest.evaluation.measured import MeasuredErrorRates
     from backtest.reports.html.figures import Candles
     from backtest.spec.loader import Spec
 
@@ -96,7 +97,8 @@ class RunResults:
     """YAML text by name of event, template and state."""
     data: DataQuality | Missing
     monitors: Sequence[MonitorStatus | Missing]
-    calibration: Mapping[str, Any] | Missing
+    calibration: MeasuredErrorRates | Missing
+    """What is shipped with the program."""
     is_simulated: bool = False
     """Whether the bars come from a simulated market."""
     is_demonstration: bool = False

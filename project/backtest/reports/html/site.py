@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from backtest.reports.html import formats
 from backtest.reports.html.colours import event_classes
+from backtest.reports.html.pages.calibration import calibration_report_page
 from backtest.reports.html.pages.candidate import candidate_page
 from backtest.reports.html.pages.data_quality import data_page
 from backtest.reports.html.pages.events import event_pages
@@ -73,6 +74,8 @@ def report_files(results: RunResults) -> Iterator[tuple[str, str]]:
                 results.calibration,
             ),
         )
+    else:
+        yield "calibration.html", calibration_report_page(results, results.calibration)
     yield "operations.html", operations_page(results)
     yield "terms.html", terms_page(results)
     yield "index.html", overview(results, colours)
