@@ -11,9 +11,9 @@ import numpy as np
 from backtest.evaluation.calibration import PROCEDURES
 from backtest.evaluation.error_rates import ALL_PLANTED
 
-FULL_NULL_WORLDS: Final = 50
+FULL_NULL_WORLDS: Final = 40
 """From so many null worlds on the limits of the full size hold."""
-FULL_PLANTED_WORLDS: Final = 10
+FULL_PLANTED_WORLDS: Final = 8
 NULL_KINDS: Final = ("null", "random signs", "shifted days")
 """Kinds of worlds in which every discovery is false, simulated or made of real bars."""
 NOMINAL: Final = {"tree_bh": 0.10, "tier_a": 0.05, "significant": 0.10, "confirmed": 0.10}

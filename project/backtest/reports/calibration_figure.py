@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 from backtest.evaluation.calibration import PROCEDURES
 
 WIDTH: Final = 1040
-HEIGHT: Final = 470
+HEIGHT: Final = 500
 TOP: Final = 64
 BOTTOM: Final = 400
 BLACK, ORANGE, BLUE, GREEN, RED, PURPLE = "#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7"
@@ -117,7 +117,7 @@ def _power(groups: Mapping[str, Any]) -> Iterator[str]:
             yield _mark(mark, x, share(value), colour)
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.2"/>'
-        left, below = 640 + 200 * (place // 3), HEIGHT - 42 + 16 * (place % 3)
+        left, below = 620 + 200 * (place // 3), HEIGHT - 38 + 15 * (place % 3)
         yield _mark(mark, left, below - 4, colour)
         yield _text(left + 12, below, PROCEDURES[procedure])
 
