@@ -110,6 +110,7 @@ def calibrate(
         commit=_commit(),
         ontology_spec_hash=spec.ontology_hash,
         code_hash=code,
+        full_size={"simulated": len(full_worlds()), "copies_of_real_bars": len(real_worlds(copies))},
         real_bars=None
         if span is None
         else {"symbols": list(span.symbols), "start": span.start.isoformat(), "end": span.end.isoformat()},

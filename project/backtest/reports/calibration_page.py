@@ -34,7 +34,12 @@ ABOUT: Final = {
 
 
 def as_published(
-    report: Mapping[str, Any], limits: Sequence[Limit], *, real_bars: Mapping[str, Any] | None, **described: Any
+    report: Mapping[str, Any],
+    limits: Sequence[Limit],
+    *,
+    full_size: Mapping[str, int],
+    real_bars: Mapping[str, Any] | None,
+    **described: Any,
 ) -> dict[str, Any]:
     """The calibration in the form of `evaluation.measured`."""
     own = [group for name, group in report.items() if name != ALL_PLANTED]
@@ -43,6 +48,7 @@ def as_published(
         "schema": SCHEMA,
         **described,
         "worlds": {"simulated": sum(group["worlds"] for group in own) - copies, "copies_of_real_bars": copies},
+        "full_size": dict(full_size),
         "groups": dict(report),
         "limits": [
             {
@@ -78,6 +84,7 @@ def calibration_page(published: Mapping[str, Any]) -> str:
     planted = {name: group for name, group in groups.items() if group["is_planted"]}
     parts = [
         _head(published),
+        _shortfall(published),
         _verdicts(limits_of(published)),
         "![Share of worlds without any edge in which something is found, and power by the size of the edge]"
         "(images/calibration.svg)",
@@ -113,6 +120,21 @@ runs quote are written by the program:
 Another spec or code has other rates: measure them by `make calibrate`. A share is given in per cent with its 95 % interval
 in brackets: exact (Clopper & Pearson) where worlds are counted; elsewhere from the variation between worlds, which are
 independent, while the hypotheses of one world are not."""
+
+
+def _shortfall(published: Mapping[str, Any]) -> str:
+    """A sentence where fewer worlds were searched than a full calibration has; empty where not."""
+    missing = [
+        f"{published['worlds'][kind]} of {full} {words}"
+        for kind, words in (("simulated", "simulated worlds"), ("copies_of_real_bars", "copies of real bars"))
+        if published["worlds"][kind] < (full := published["full_size"][kind])
+    ]
+    if not missing:
+        return ""
+    return (
+        f"**This is less than a full calibration**: it was stopped after {' and '.join(missing)}. Its intervals are wider, a limit "
+        "on a share of worlds may be broken or kept by luck, and the plan of the full size is not met. The same command goes on."
+    )
 
 
 def _verdicts(limits: Sequence[Limit]) -> str:

@@ -48,7 +48,7 @@ def published() -> dict[str, object]:
     worlds += [world("random signs", 0.0, number) for number in range(3)]
     report = summary(worlds)
     return as_published(
-        report, limits(report), real_bars={"symbols": ["BTCUSDT"], "start": "2023-01-01T00:00", "end": "2023-02-01T00:00"},
+        report, limits(report), full_size={"simulated": 26, "copies_of_real_bars": 200}, real_bars={"symbols": ["BTCUSDT"], "start": "2023-01-01T00:00", "end": "2023-02-01T00:00"},
         command="backtest calibrate", seed=1, measured_on="2024-01-01", commit="abc", ontology_spec_hash="s" * 8,
         code_hash="c" * 8,
     )  # fmt: skip

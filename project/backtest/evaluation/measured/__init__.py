@@ -4,8 +4,8 @@
 
 schema, command, seed, measured_on (date), commit, ontology_spec_hash, code_hash
     what was run, when, and on what; the spec hash is that of a run's manifest.
-worlds
-    how many, simulated and copies of real bars.
+worlds, full_size
+    how many, simulated and copies of real bars; and how many a full calibration has.
 groups
     by group of worlds (``null``, ``planted 10 bps``, ``random signs``, …) what `error_rates.summary` says. A share is
     [value, lower, upper end of its 95 % interval] as a fraction, a return is in bps per trade, null is unknown.
@@ -42,6 +42,7 @@ class MeasuredErrorRates:
     ontology_spec_hash: str
     code_hash: str
     worlds: Mapping[str, int]
+    full_size: Mapping[str, int]
     groups: Mapping[str, Mapping[str, Any]]
     limits: tuple[Mapping[str, Any], ...]
     real_bars: Mapping[str, Any] | None
