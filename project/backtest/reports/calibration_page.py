@@ -132,8 +132,9 @@ def _shortfall(published: Mapping[str, Any]) -> str:
     if not missing:
         return ""
     return (
-        f"**This is less than a full calibration**: it was stopped after {' and '.join(missing)}. Its intervals are wider, a limit "
-        "on a share of worlds may be broken or kept by luck, and the plan of the full size is not met. The same command goes on."
+        f"**This is less than a full calibration**: it was stopped after {' and '.join(missing)}. Its intervals are wider, a "
+        "limit on a share of worlds may be broken or kept by luck, and the plan of the full size is not met. The same command "
+        "goes on."
     )
 
 

@@ -48,7 +48,8 @@ def published() -> dict[str, object]:
     worlds += [world("random signs", 0.0, number) for number in range(3)]
     report = summary(worlds)
     return as_published(
-        report, limits(report), full_size={"simulated": 26, "copies_of_real_bars": 200}, real_bars={"symbols": ["BTCUSDT"], "start": "2023-01-01T00:00", "end": "2023-02-01T00:00"},
+        report, limits(report), full_size={"simulated": 26, "copies_of_real_bars": 200},
+        real_bars={"symbols": ["BTCUSDT"], "start": "2023-01-01T00:00", "end": "2023-02-01T00:00"},
         command="backtest calibrate", seed=1, measured_on="2024-01-01", commit="abc", ontology_spec_hash="s" * 8,
         code_hash="c" * 8,
     )  # fmt: skip
@@ -106,13 +107,15 @@ def test_the_page_shows_every_group_and_names_what_is_broken(published: dict[str
     for name in published["groups"]:  # type: ignore[attr-defined]
         assert f"### {name}" in page
     assert "limits are kept." in page
+    assert "stopped after 3 of 200 copies of real bars" in page
     tables = [line for line in page.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
     bad = [replace(world("null", 0.0, number), rejected={k: {"5m": [800, 90, 9, 0]} for k in ("cluster", "naive")})
            for number in range(20)]  # fmt: skip
     report = summary(bad)
     broken = calibration_page({**published, "groups": report, "limits": as_published(
-        report, limits(report), real_bars=None, command="", seed=1, measured_on="", commit=None, ontology_spec_hash="",
+        report, limits(report), full_size={"simulated": 20, "copies_of_real_bars": 0}, real_bars=None,
+        command="", seed=1, measured_on="", commit=None, ontology_spec_hash="",
         code_hash="")["limits"]})  # fmt: skip
     assert "Broken:\n\n- **null: rejected at 5 %: 0.1125 (allowed: 0.03 … 0.075)**" in broken
 
