@@ -5,6 +5,7 @@ BacktestError
 ├── DataError            the lake or a file lacks or breaks something  exit 1   fix the data
 │   └── NetworkError     a venue's host could not be reached           exit 3   see the alternatives it names
 ├── RunError             a run failed, is locked or is unknown         exit 1   fix the run
+│   └── AccountingError  a backtest's money does not add up            exit 1   report it: a fault of the engine
 └── MisuseError          the command was called wrongly                exit 2   fix the command
     └── NotAvailableError  the asked-for part is not built yet         exit 2   use what it names instead
 """
@@ -41,6 +42,10 @@ class NetworkError(DataError):
 
 class RunError(BacktestError):
     """A run failed, is held by another process, or does not exist."""
+
+
+class AccountingError(RunError):
+    """The change of a backtest's equity is not the sum of its trades' profits: a fault of the engine, not of the run."""
 
 
 class MisuseError(BacktestError):

@@ -313,6 +313,40 @@ class Template(Model):
         )
 
 
+class MarginBracket(Model):
+    """Margin of the part of a position's notional above `from_usd`, up to the next bracket."""
+
+    from_usd: Annotated[float, Field(ge=0)]
+    max_leverage: Annotated[float, Field(ge=1, le=200)]
+    """Initial margin of a position this large is at least its notional over this."""
+    maintenance_rate: Annotated[float, Field(gt=0, lt=1)]
+    """Maintenance margin as a fraction of the notional inside the bracket."""
+
+
+class MarginPeriod(Model):
+    """What margin the venue asks from a day on, until the next period starts."""
+
+    since: dt.date
+    liquidation_fee_bps: Annotated[float, Field(ge=0, le=1000)]
+    """Share of the notional that a liquidation costs besides the taker fee."""
+    brackets: Annotated[tuple[MarginBracket, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _brackets_ascend(self) -> MarginPeriod:
+        floors = [bracket.from_usd for bracket in self.brackets]
+        if floors[0] != 0 or floors != sorted(set(floors)):
+            raise ValueError(f"brackets start at {floors} USD; they ascend from 0, each once")
+        rates = [bracket.maintenance_rate for bracket in self.brackets]
+        leverages = [bracket.max_leverage for bracket in self.brackets]
+        if rates != sorted(rates) or leverages != sorted(leverages, reverse=True):
+            raise ValueError("in brackets maintenance_rate never falls and max_leverage never rises with the notional")
+        if any(bracket.maintenance_rate * bracket.max_leverage >= 1 for bracket in self.brackets):
+            raise ValueError(
+                "maintenance_rate must lie below 1 / max_leverage, or positions are liquidated as they open"
+            )
+        return self
+
+
 class ContractPeriod(Model):
     """Rules of a perpetual from a day on, until the next period starts; None where they are not known."""
 
@@ -333,12 +367,15 @@ class Contract(Model):
     listed: dt.date | None = None
     delisted: dt.date | None = None
     periods: Annotated[tuple[ContractPeriod, ...], Field(min_length=1)]
+    margin: tuple[MarginPeriod, ...] = ()
+    """Only a backtest needs it; empty where it is not known, and then the contract cannot be traded on margin."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Contract:
-        dates = [period.since for period in self.periods]
-        if dates != sorted(set(dates)):
-            raise ValueError("periods are listed by ascending, distinct 'since' dates")
+        for name, periods in (("periods", self.periods), ("margin", self.margin)):
+            dates = [period.since for period in periods]
+            if dates != sorted(set(dates)):
+                raise ValueError(f"{name} are listed by ascending, distinct 'since' dates")
         if self.listed is not None and self.delisted is not None and self.delisted < self.listed:
             raise ValueError(f"delisted {self.delisted} lies before listed {self.listed}")
         return self
@@ -350,13 +387,44 @@ class Contract(Model):
         """The rules of a day; those of the first period before it starts."""
         return next((period for period in reversed(self.periods) if period.since <= day), self.periods[0])
 
+    def margin_on(self, day: dt.date) -> MarginPeriod | None:
+        """The margin of a day, that of the first period before it starts; None where none is stated."""
+        first = self.margin[0] if self.margin else None
+        return next((period for period in reversed(self.margin) if period.since <= day), first)
+
+
+class FeeTier(Model):
+    """Fees from a volume on that the account traded in the 30 days before."""
+
+    min_volume_30d_usd: Annotated[float, Field(ge=0)]
+    taker_fee_bps: Annotated[float, Field(ge=0, le=100)]
+    maker_fee_bps: Annotated[float, Field(ge=-10, le=100)]
+
 
 class FeePeriod(Model):
-    """The taker fee from a date on, until the next period starts."""
+    """Fees from a date on, until the next period starts."""
 
     since: dt.date
     taker_fee_bps: Annotated[float, Field(ge=0, le=100)]
+    maker_fee_bps: Annotated[float, Field(ge=-10, le=100)] | None = None
+    """Of an order that rested; the taker's where left out."""
+    tiers: tuple[FeeTier, ...] = ()
+    """Lower fees for larger volumes, ascending; only a backtest counts its volume, tests pay the first."""
     source: str
+
+    @model_validator(mode="after")
+    def _tiers_ascend(self) -> FeePeriod:
+        floors = [tier.min_volume_30d_usd for tier in self.all_tiers]
+        if floors != sorted(set(floors)):
+            raise ValueError(f"tiers start at {floors[1:]} USD; they ascend from above 0, each once")
+        return self
+
+    @property
+    def all_tiers(self) -> tuple[FeeTier, ...]:
+        """The regular fee as the tier from 0 on, then the others."""
+        maker = self.taker_fee_bps if self.maker_fee_bps is None else self.maker_fee_bps
+        regular = FeeTier(min_volume_30d_usd=0.0, taker_fee_bps=self.taker_fee_bps, maker_fee_bps=maker)
+        return (regular, *self.tiers)
 
 
 class Costs(Model):
@@ -375,6 +443,10 @@ class Costs(Model):
         if dates != sorted(set(dates)):
             raise ValueError("fees are listed by ascending, distinct 'since' dates")
         return self
+
+    def on(self, day: dt.date) -> FeePeriod:
+        """The fees of a day; those of the first period before it starts."""
+        return next((period for period in reversed(self.fees) if period.since <= day), self.fees[0])
 
 
 class Stability(Model):
