@@ -142,14 +142,21 @@ def discover_hybrid(
     venue: Venue = None,
     workers: Workers = None,
 ) -> None:
-    """Discovery from the raw lake; expectancy and robustness are not available yet, so it exits with 2.
+    """Discovery from the raw lake, then conditional expectancy and the robustness of the candidates.
 
     Example: backtest discover-hybrid --run-id run_20250228
     """
-    from backtest.pipeline.runs import FROM_RAW
+    from backtest.pipeline.runs import HYBRID
 
     request = _request(run_id, symbols, start, end, workers, {"venue": venue})
-    _partly(request, FROM_RAW, "the expectancy and robustness analysis")
+    report, root = _executed(request, HYBRID), request.root
+    _print_quality(root, report)
+    _print_candidates(root, report)
+    _print_robustness(root, report)
+    _say_next(
+        f"what was changed about a candidate and what was left: {root.robustness(report.run_id).with_suffix('.json')}; "
+        f"why one passed or not: backtest explain CANDIDATE_ID --run-id {report.run_id}"
+    )
 
 
 def discover_hybrid_backtest(
@@ -161,15 +168,15 @@ def discover_hybrid_backtest(
     venue: Venue = None,
     workers: Workers = None,
 ) -> None:
-    """Discovery from the raw lake; expectancy, robustness and backtest are not available yet, so it exits with 2.
+    """Discovery from the raw lake, expectancy and robustness; the backtest is not available yet, so it exits with 2.
 
     Example: backtest discover-hybrid-backtest --strategies vol_shock_mean_reversion_v1
     """
-    from backtest.pipeline.runs import FROM_RAW
+    from backtest.pipeline.runs import HYBRID
 
     _require_strategies(strategies)
     request = _request(run_id, symbols, start, end, workers, {"venue": venue})
-    _partly(request, FROM_RAW, "the expectancy and robustness analysis and the backtest of strategies")
+    _partly(request, HYBRID, "the backtest of strategies")
 
 
 def discover_event(
@@ -386,6 +393,17 @@ def _print_candidates(root: DataRoot, report: RunReport, event_type: str | None 
     print("\nWritten to:")
     for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
         print(f"  {place}")
+
+
+def _print_robustness(root: DataRoot, report: RunReport) -> None:
+    from backtest.lake.files import read_parquet
+    from backtest.reports.robustness import verdict_counts, verdict_table
+
+    verdicts = read_parquet(root.robustness(report.run_id))
+    print(f"\n{verdict_counts(verdicts)}")
+    if len(verdicts):
+        show(verdict_table(verdicts))
+    print(f"Written to:\n  {root.reports('expectancy', report.run_id)}")
 
 
 def _say_next(text: str) -> None:

@@ -38,6 +38,16 @@ class Folds:
         return (self.confirmation_start - dt.date(1970, 1, 1)).days
 
     @property
+    def first_discovery_day(self) -> int:
+        """Days from 1970-01-01 to the first day of the discovery fold."""
+        return (self.discovery_start - dt.date(1970, 1, 1)).days
+
+    @property
+    def discovery_end_day(self) -> int:
+        """Days from 1970-01-01 to the end (exclusive) of the discovery fold."""
+        return (self.discovery_end - dt.date(1970, 1, 1)).days
+
+    @property
     def embargo_days(self) -> int:
         return (self.confirmation_start - self.discovery_end).days
 

@@ -211,6 +211,19 @@ class DataRoot:
     def candidates(self, run_id: str, event_type: str) -> Path:
         return self.reports("phase2", run_id) / event_type / "candidates.parquet"
 
+    def variation_scores(self, run_id: str, symbol: str) -> Path:
+        """Day scores of candidates' trades with something changed."""
+        return self.run_lake(run_id) / "variations" / f"{checked_symbol(symbol)}.parquet"
+
+    def expectancy(self, run_id: str) -> Path:
+        return self.reports("expectancy", run_id) / "expectancy.parquet"
+
+    def robustness(self, run_id: str) -> Path:
+        return self.reports("expectancy", run_id) / "robustness.parquet"
+
+    def robustness_checks(self, run_id: str) -> Path:
+        return self.reports("expectancy", run_id) / "robustness_checks.parquet"
+
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 BOOTSTRAP: Final = ("ingest", "clean", "cross_check", "cross_section", "features")
 DISCOVERY: Final = ("states", "detect", "register", "scores", "candidates", "blueprints")
+EVALUATION: Final = ("expectancy", "variations", "robustness")
 FROM_RAW: Final = ("clean", "cross_check", "cross_section", "features", *DISCOVERY)
+HYBRID: Final = (*FROM_RAW, *EVALUATION)
 BASELINE: Final = (*BOOTSTRAP, *DISCOVERY)
 SCHEDULER_VARIABLE: Final = "BACKTEST_SCHEDULER"
 DEFAULT_SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from backtest.errors import SpecError, did_you_mean, listed
 from backtest.expressions import CompiledExpression, ExpressionError, compile_expression
 from backtest.expressions.excess import excess
+from backtest.spec.evaluation import Evaluation
 from backtest.spec.models import (
     ALL_STATES,
     Calendar,
@@ -109,13 +110,14 @@ class Spec:
     gates: Gates
     costs: Costs
     discovery: Discovery
+    evaluation: Evaluation
     backtest: BacktestSettings
     simulation: Simulation
     known_defects: tuple[KnownDefect, ...]
     bar_expressions: Mapping[str, CompiledExpression]
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
-    """Hash of everything that decides what a search finds; the simulated market is data, and strategies are not searched."""
+    """Hash of everything that decides what a search finds: neither the simulated market nor what follows a search."""
 
     @property
     def feature_lookback_bars(self) -> int:
@@ -223,7 +225,7 @@ class _Reader:
     """Collects models and faults while reading one spec folder."""
 
     FOLDERS: Final = ("calendars", "features", "states", "events", "templates", "strategies", "contracts")
-    FILES: Final = ("columns", "gates", "costs", "discovery", "backtest", "simulation", "known_defects")
+    FILES: Final = ("columns", "gates", "costs", "discovery", "evaluation", "backtest", "simulation", "known_defects")
 
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root = root
@@ -241,6 +243,7 @@ class _Reader:
         gates = self._single("gates", TypeAdapter(Gates))
         costs = self._single("costs", TypeAdapter(Costs))
         discovery = self._single("discovery", TypeAdapter(Discovery))
+        evaluation = self._single("evaluation", TypeAdapter(Evaluation))
         backtest = self._single("backtest", TypeAdapter(BacktestSettings))
         simulation = self._single("simulation", TypeAdapter(Simulation))
         known_defects = self._known_defects()
@@ -255,7 +258,15 @@ class _Reader:
             self.faults.append(
                 f"contracts/{DEFAULT_CONTRACT}.yaml: is missing; it says what holds for every other symbol"
             )
-        if self.faults or gates is None or costs is None or discovery is None or simulation is None or backtest is None:
+        if (
+            self.faults
+            or gates is None
+            or costs is None
+            or discovery is None
+            or evaluation is None
+            or simulation is None
+            or backtest is None
+        ):
             return None
 
         for name in sorted(set(columns) & set(features)):
@@ -321,6 +332,7 @@ class _Reader:
             gates=gates,
             costs=costs,
             discovery=discovery,
+            evaluation=evaluation,
             backtest=backtest,
             simulation=simulation,
             known_defects=known_defects,

@@ -250,7 +250,8 @@ def test_a_folder_that_is_no_data_root_is_left_alone(tmp_path: Path, simulated) 
 
 def test_targets_that_are_built_in_part_run_that_part_and_end_with_2(simulated, tmp_path: Path) -> None:
     desk = simulated.copy(tmp_path / "data")
-    done = desk.command("discover-hybrid", "--run-id", "hybrid", "--symbols", "BTCUSDT")
+    asked = ("--strategies", "vol_shock_mr_v1", "--run-id", "hybrid", "--symbols", "BTCUSDT")
+    done = desk.command("discover-hybrid-backtest", *asked)
     assert done.returncode == 2
     assert done.stderr.count("not available yet") == 2
     assert (desk.root / "runs" / "hybrid" / "run_manifest.json").is_file()

@@ -1,0 +1,83 @@
+"""discover-hybrid on a small simulated market: planted edges are robust, what failed for its costs is not."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from backtest.evaluation.expectancy import COLUMN_TEXTS, EXPECTANCY_SCHEMA
+from backtest.evaluation.robustness import DETAIL_SCHEMA, VERDICT_SCHEMA
+
+EVALUATION_PARTS = ("expectancy", "variations__BTCUSDT", "variations__ETHUSDT", "robustness")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def hybrid(simulated, tmp_path_factory: pytest.TempPathFactory):
+    """A desk on which discover-hybrid has run, and what it printed."""
+    desk = simulated.copy(tmp_path_factory.mktemp("hybrid") / "data")
+    done = desk.command("discover-hybrid", "--run-id", "hybrid")
+    assert done.returncode == 0, done.stderr
+    return desk, done.stdout
+
+
+def test_hybrid_ends_with_verdicts_and_says_where_they_are(hybrid) -> None:
+    desk, told = hybrid
+    assert "Robustness: of " in told
+    assert str(desk.root / "reports" / "expectancy" / "hybrid") in told
+    folder = desk.root / "reports" / "expectancy" / "hybrid"
+    assert dict(pl.read_parquet_schema(folder / "robustness.parquet")) == VERDICT_SCHEMA
+    assert dict(pl.read_parquet_schema(folder / "robustness_checks.parquet")) == DETAIL_SCHEMA
+    manifest = json.loads((desk.root / "runs" / "hybrid" / "run_manifest.json").read_text())
+    assert set(EVALUATION_PARTS) <= set(manifest["finished"])
+
+
+def test_the_planted_edge_is_robust_and_what_lies_below_its_cost_is_fragile(hybrid) -> None:
+    verdicts = pl.read_parquet(hybrid[0].root / "reports" / "expectancy" / "hybrid" / "robustness.parquet")
+    planted = verdicts.filter(
+        (pl.col("event_type") == "VOL_SHOCK")
+        & (pl.col("template_verb") == "mean_reversion")
+        & (pl.col("state_id") == "all")
+        & (pl.col("symbol") == "POOLED")
+        & pl.col("gate_phase2_final")
+    )
+    assert set(planted["verdict"]) == {"robust"}
+    below = verdicts.filter(pl.col("posterior_mean") < 1.5 * pl.col("cost"))
+    assert len(below) > 3
+    assert set(below["verdict"]) == {"fragile"}
+    assert below["failed_checks"].str.contains("costs").all()
+
+
+def test_the_table_of_expectancy_has_every_hypothesis_with_its_intervals(hybrid) -> None:
+    root = hybrid[0].root
+    table = pl.read_parquet(root / "reports" / "expectancy" / "hybrid" / "expectancy.parquet")
+    assert dict(table.schema) == EXPECTANCY_SCHEMA
+    candidates = pl.concat([pl.read_parquet(path) for path in (root / "reports/phase2/hybrid").glob("*/*.parquet")])
+    assert sorted(table["candidate_id"]) == sorted(candidates["candidate_id"])
+    known = table.drop_nulls(["raw_low", "shrunk_low"])
+    assert len(known) > 1000
+    for kind in ("raw", "shrunk"):
+        inside = known.filter(pl.col(f"{kind}_mean").is_between(f"{kind}_low", f"{kind}_high"))
+        assert len(inside) == len(known)
+    assert (known["raw_net"] - (known["raw_mean"] - known["cost"])).abs().max() < 1e-15  # type: ignore[operator]
+    unconditional = known.filter(pl.col("state_id") == "all")
+    assert unconditional["raw_less_all_states"].abs().max() < 1e-15  # type: ignore[operator]
+    written = json.loads((root / "reports" / "expectancy" / "hybrid" / "expectancy.json").read_text())
+    assert written["columns"] == COLUMN_TEXTS
+    assert list(COLUMN_TEXTS) == list(EXPECTANCY_SCHEMA) == list(written["rows"][0])
+    assert len(written["rows"]) == len(table)
+    assert written["untested_events"]
+
+
+def test_a_second_time_everything_comes_from_the_cache(hybrid) -> None:
+    desk = hybrid[0]
+    folder = desk.root / "reports" / "expectancy" / "hybrid"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    again = desk.command("discover-hybrid", "--run-id", "hybrid", BACKTEST_STAGE_CACHE="1")
+    assert again.returncode == 0, again.stderr
+    records = [json.loads((desk.root / "runs" / "hybrid" / f"{name}.json").read_text()) for name in EVALUATION_PARTS]
+    assert {record["status"] for record in records} == {"cached"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
