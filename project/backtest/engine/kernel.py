@@ -862,7 +862,7 @@ def _margin_left(
         if instrument.legs_open > 0:
             notional = abs(instrument.net_quantity) * _path_price(instrument, way)
             left -= _maintenance(brackets, j, instrument.period, notional)
-    return left
+    return float(left)
 
 
 @machine_code
