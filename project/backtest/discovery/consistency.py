@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,21 +17,25 @@ Integers = NDArray[np.int64]
 WHERE: Final = ("event_type", "policy", "horizon", "state_id")
 
 
-def signs_by_year(owner: Integers, day: Integers, sum_y: Floats, sign: Floats) -> pl.Series:
-    """For each hypothesis the sign of its summed return in each calendar year, such as ``2023+ 2024-``.
+def signs_by_year(years: Sequence[int], by_year: Floats) -> pl.Series:
+    """For each hypothesis the sign of its trade's summed return in each calendar year, such as ``2023+ 2024-``.
 
     Parameters
     ----------
-    owner, day, sum_y : (r,) hypothesis, day since 1970-01-01 and Σy in the event's direction, of one fold.
-    sign : (m,) ±1, the side of each hypothesis's trade.
+    years : the calendar years.
+    by_year : (m, years) Σy in the trade's direction; NaN where it has no events.
 
     Returns
     -------
     (m,) text; null where a hypothesis has no events.
     """
-    years = np.asarray(day, dtype="datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
-    parts = pl.DataFrame({"owner": owner, "part": years, "total": sum_y * sign[owner]})
-    return _joined(parts.with_columns(pl.col("part").cast(pl.String)), len(sign))
+    parts = pl.DataFrame({str(year): by_year[:, column] for column, year in enumerate(years)}, nan_to_null=True)
+    texts = (
+        pl.when(pl.col(name).is_not_null()).then(pl.concat_str(pl.lit(name), _mark(pl.col(name))))
+        for name in parts.columns
+    )
+    joined = parts.select(pl.concat_str(*texts, separator=" ", ignore_nulls=True).alias("signs"))["signs"]
+    return joined.set(joined == "", None)
 
 
 def signs_by_symbol(register: pl.DataFrame, total_y: Floats, n_events: Integers, sign: Floats) -> pl.Series:
@@ -57,17 +62,14 @@ def signs_by_symbol(register: pl.DataFrame, total_y: Floats, n_events: Integers,
 def _joined(parts: pl.DataFrame, size: int) -> pl.Series:
     """Text of the signs of Σ total of each owner's parts, in the parts' order."""
     summed = parts.group_by("owner", "part").agg(pl.col("total").sort().sum()).sort("owner", "part")
-    mark = (
-        pl.when(pl.col("total") > 0)
-        .then(pl.lit("+"))
-        .when(pl.col("total") < 0)
-        .then(pl.lit("-"))
-        .otherwise(pl.lit("0"))
-    )
     texts = (
-        summed.with_columns(pl.concat_str("part", mark).alias("text"))
+        summed.with_columns(pl.concat_str("part", _mark(pl.col("total"))).alias("text"))
         .group_by("owner", maintain_order=True)
         .agg(pl.col("text").str.join(" "))
     )
     every = pl.DataFrame({"owner": np.arange(size)})
     return every.join(texts, on="owner", how="left", maintain_order="left")["text"]
+
+
+def _mark(total: pl.Expr) -> pl.Expr:
+    return pl.when(total > 0).then(pl.lit("+")).when(total < 0).then(pl.lit("-")).otherwise(pl.lit("0"))

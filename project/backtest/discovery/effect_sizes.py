@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -10,8 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.discovery.atoms import ATOM_PREFIX, atom_state_ids, states_of
+from backtest.discovery.event_days import SERIES, EventDays
 from backtest.discovery.folds import BARS_PER_DAY, Folds
-from backtest.discovery.inference import block_days
+from backtest.discovery.inference import block_days, merged_days
 from backtest.discovery.shrinkage import (
     BlockMeans,
     Posterior,
@@ -30,12 +32,11 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 
 BPS: Final = 1e-4
-TRIAL: Final = ("event_type", "policy", "horizon")
-BLOCK: Final = (*TRIAL, "cells")
 ATOMS: Final = ""
-"""Value of ``cells`` for the blocks whose atoms are symbol × joint states; else the state whose values are the cells."""
+"""Name of the cells of blocks whose atoms are symbol × joint states; else the state whose values are the cells."""
 INTERVAL: Final = (0.05, 0.95)
 MAX_SHARE_OF_BAR: Final = 0.02
 """No capacity above 2 % of what is usually traded in a bar."""
@@ -64,48 +65,101 @@ class EffectSizes:
         return {name: _filled(len(sign), self.rows, value) for name, value in values.items()}
 
 
-def effect_sizes(register: pl.DataFrame, scores: pl.DataFrame, folds: Folds, spec: Spec) -> EffectSizes:
-    """Posterior of every registered hypothesis from the day scores of the discovery fold.
+@dataclass(frozen=True)
+class EventBlocks:
+    """The blocks of one event with their atoms, and its hypotheses as shares of them.
+
+    Attributes
+    ----------
+    n_hypotheses : of the event.
+    horizon : (b,) of each block.
+    is_joint : (b,) whether its atoms are the joint cells that the mixture is fitted to.
+    means : (b, a) raw means of atoms in the discovery fold.
+    rows : (k,) which of the event's hypotheses have an observed atom, ascending.
+    block : (k,) the block of each.
+    share : (k, a) share of each atom in its events.
+    """
+
+    n_hypotheses: int
+    horizon: tuple[str, ...]
+    is_joint: Booleans
+    means: BlockMeans
+    rows: Integers
+    block: Integers
+    share: Floats
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """An atom of a block: a symbol in a joint state or in one state, and its rows of the discovery fold."""
+
+    symbol: str
+    state_id: str
+    start: int
+    stop: int
+
+
+def event_blocks(days: EventDays, register: pl.DataFrame, folds: Folds, spec: Spec) -> EventBlocks:
+    """Atoms of one event, from its day scores of the discovery fold, and the shares of its hypotheses in them.
 
     Hypotheses on all states and on those of `atom_states` are n-weighted means of the joint cells. A state that is not
-    one of them has blocks of its own, cells symbol × its values, and takes the mixture that the joint cells of the same
-    horizon were fitted to: the same trades are counted once.
+    one of them has blocks of its own, cells symbol × its values.
 
     Parameters
     ----------
-    register : `hypotheses.REGISTER_SCHEMA`.
-    scores : `day_scores.SCORE_SCHEMA` with ``event_type`` and ``symbol``, with the rows of the atoms.
+    days : EventDays
+        With the series of the joint cells.
+    register : `hypotheses.REGISTER_SCHEMA`, of the event.
 
     Raises
     ------
     DataError
-        Where an event has day scores and none of its atoms.
+        Where there are day scores and none of joint cells.
     """
-    _require_atoms(register, scores)
-    owner = _cell_states(register, spec)
-    hypotheses = register.with_row_index("row").join(owner, on=["event_type", "state_id"], how="left")
-    blocks = hypotheses.select(BLOCK).unique().sort(BLOCK).with_row_index("block")
-    days = _cell_days(scores, owner, blocks, folds)
-    cells = (
-        days.group_by("block", "symbol", "state_id")
-        .agg(pl.col("n").sum())
-        .sort("block", "symbol", "state_id")
-        .with_columns((pl.col("state_id").cum_count().over("block") - 1).cast(pl.Int64).alias("slot"))
+    if register.is_empty():
+        return EventBlocks(0, (), np.zeros(0, bool), _no_means(0), *(np.zeros(0, np.int64),) * 2, np.zeros((0, 0)))
+    _require_atoms(days, register)
+    kinds = _cell_kinds(register, spec)
+    names = sorted({(policy, horizon, kinds[state]) for policy, horizon, state in register.select(SERIES).iter_rows()})
+    cells = _cells(days, set(names), kinds, folds.first_confirmation_day)
+    atoms = max((len(found) for found in cells.values()), default=0)
+    means = _means(days, [cells[name] for name in names], [name[1] for name in names], atoms, folds)
+    rows, block, share = _shares(register, names, kinds, cells, days, means)
+    return EventBlocks(
+        len(register),
+        tuple(horizon for _, horizon, _ in names),
+        np.array([kind == ATOMS for _, _, kind in names]),
+        means,
+        rows,
+        block,
+        share,
     )
-    if cells.is_empty():
+
+
+def effect_sizes(events: Sequence[EventBlocks], size: int) -> EffectSizes:
+    """Posterior of every hypothesis of a search; a mixture for each horizon is fitted to the joint cells of all events.
+
+    Parameters
+    ----------
+    events : in the order of the register.
+    size : hypotheses in the register.
+    """
+    atoms = max((event.means.mean.shape[1] for event in events), default=0)
+    first = np.cumsum([0, *(event.n_hypotheses for event in events)])
+    first_block = np.cumsum([0, *(len(event.horizon) for event in events)])
+    if first[-1] != size:
+        raise ValueError(f"the blocks are of {first[-1]} hypotheses, the register has {size}")
+    if not size or not atoms:
         return EffectSizes(np.zeros(0, np.int64), Posterior(*(np.zeros((0, 1)) for _ in range(3))))
-    shape = (len(blocks), int(cells["slot"].max()) + 1)  # type: ignore[arg-type]
-    placed = days.join(cells.drop("n"), on=["block", "symbol", "state_id"])
-    means = block_means(
-        placed["sum_y"].to_numpy() / BPS,
-        placed["n"].to_numpy().astype(np.int64),
-        placed["day"].to_numpy().astype(np.int64),
-        placed["block"].to_numpy().astype(np.int64),
-        placed["slot"].to_numpy(),
-        shape,
+    means = BlockMeans(
+        *(np.concatenate([_padded(getattr(event.means, name), atoms, name) for event in events]) for name in _MEANS)
     )
-    rows, block, share = _shares(hypotheses.join(blocks, on=BLOCK), cells, shape[1], means)
-    return EffectSizes(rows, _posteriors(blocks, means, block, share))
+    rows = np.concatenate([event.rows + start for event, start in zip(events, first, strict=False)])
+    block = np.concatenate([event.block + start for event, start in zip(events, first_block, strict=False)])
+    share = np.concatenate([_wide(event.share, atoms) for event in events])
+    horizons = np.array([horizon for event in events for horizon in event.horizon])
+    is_joint = np.concatenate([event.is_joint for event in events]) & means.is_observed.any(axis=1)
+    return EffectSizes(rows, _posteriors(horizons, is_joint, means, block, share))
 
 
 def capacity_usd(net: Floats, impact: Floats, order_usd: float, usual_turnover_usd: Floats) -> Floats:
@@ -127,67 +181,84 @@ def capacity_usd(net: Floats, impact: Floats, order_usd: float, usual_turnover_u
     return np.where(np.isnan(net), np.nan, np.where(unhindered > 0, largest, 0.0))
 
 
-def _require_atoms(register: pl.DataFrame, scores: pl.DataFrame) -> None:
-    kinds = scores.select("event_type", "state_id").unique()
-    with_atoms = kinds.filter(pl.col("state_id").str.starts_with(ATOM_PREFIX))["event_type"]
-    missing = sorted(set(kinds["event_type"]) & set(register["event_type"]) - set(with_atoms))
-    if missing:
+def _require_atoms(days: EventDays, register: pl.DataFrame) -> None:
+    if days.series and not any(state_id.startswith(ATOM_PREFIX) for _, _, state_id in days.series):
         raise DataError(
-            f"the day scores of {', '.join(missing[:5])} hold no joint states, which effect sizes are estimated on. They "
+            f"the day scores of {register['event_type'][0]} hold no joint states, which effect sizes are estimated on. They "
             "were made by an earlier version; score again: make discover-edges"
         )
 
 
-def _cell_states(register: pl.DataFrame, spec: Spec) -> pl.DataFrame:
-    """For each event and state id which cells its hypotheses are made of."""
+def _cell_kinds(register: pl.DataFrame, spec: Spec) -> dict[str, str]:
+    """For each state id of an event which cells its hypotheses are made of."""
     state_of = {state_id: name for name, state in spec.states.items() for state_id in state.values}
-    rows = []
-    for event_type, state_id in register.select("event_type", "state_id").unique().sort(pl.all()).iter_rows():
-        is_joint = state_id == ALL_STATES or state_id in atom_state_ids(spec, event_type)
-        rows.append((event_type, state_id, ATOMS if is_joint else state_of[state_id]))
-    return pl.DataFrame(
-        rows, schema={"event_type": pl.String(), "state_id": pl.String(), "cells": pl.String()}, orient="row"
-    )
+    joint = {ALL_STATES, *atom_state_ids(spec, register["event_type"][0])}
+    return {name: ATOMS if name in joint else state_of[name] for name in register["state_id"].unique().sort()}
 
 
-def _cell_days(scores: pl.DataFrame, owner: pl.DataFrame, blocks: pl.DataFrame, folds: Folds) -> pl.DataFrame:
-    """Σy and count of every cell and cluster of days of the discovery fold."""
-    cut = folds.first_confirmation_day
-    columns = (*TRIAL, "symbol", "state_id", "day", "n", "sum_y")
-    first = scores.lazy().filter(pl.col("day") < cut).select(columns)
-    is_atom = pl.col("state_id").str.starts_with(ATOM_PREFIX)
-    joint = first.filter(is_atom).with_columns(pl.lit(ATOMS).alias("cells"))
-    others = first.filter(~is_atom).join(owner.lazy().filter(pl.col("cells") != ATOMS), on=["event_type", "state_id"])
-    found = (
-        pl.concat([joint, others])
-        .join(blocks.lazy(), on=BLOCK)
-        .select("block", "horizon", "symbol", "state_id", pl.col("day", "n").cast(pl.Int64), "sum_y")
-        .collect()
-    )
-    horizons = found["horizon"].unique().to_list()
-    lengths = {name: block_days(horizon_bars(name), BARS_PER_DAY) for name in horizons}
-    cell = ("block", "symbol", "state_id", "day")
-    if any(length > 1 for length in lengths.values()):
-        length = pl.col("horizon").replace_strict(lengths, return_dtype=pl.Int64)
-        clustered = found.with_columns(pl.col("day") // length * length)
-        found = clustered.group_by(cell).agg(pl.col("n").sum(), pl.col("sum_y").sort().sum())
-    return found.select(*cell, "n", "sum_y").sort(cell)
+def _cells(
+    days: EventDays, names: set[tuple[str, str, str]], kinds: Mapping[str, str], cut: int
+) -> dict[tuple[str, str, str], list[_Cell]]:
+    """The atoms of each block that occur in the discovery fold, by symbol and state."""
+    found: dict[tuple[str, str, str], list[_Cell]] = {name: [] for name in names}
+    for (policy, horizon, state_id), runs in days.series.items():
+        kind = ATOMS if state_id.startswith(ATOM_PREFIX) else kinds.get(state_id, ATOMS)
+        is_joint = state_id.startswith(ATOM_PREFIX)
+        if is_joint != (kind == ATOMS) or (policy, horizon, kind) not in names:
+            continue
+        for run in runs:
+            stop = run.start + int(np.searchsorted(days.day[run.start : run.stop], cut))
+            if stop > run.start:
+                found[policy, horizon, kind].append(_Cell(run.symbol, state_id, run.start, stop))
+    return {name: sorted(cells, key=lambda cell: (cell.symbol, cell.state_id)) for name, cells in found.items()}
+
+
+def _means(
+    days: EventDays, blocks: Sequence[Sequence[_Cell]], horizons: Sequence[str], atoms: int, folds: Folds
+) -> BlockMeans:
+    lengths = [cell.stop - cell.start for cells in blocks for cell in cells]
+    if not lengths:
+        return _no_means(len(blocks), atoms)
+    at = np.concatenate([np.arange(cell.start, cell.stop) for cells in blocks for cell in cells])
+    block = np.repeat([b for b, cells in enumerate(blocks) for _ in cells], lengths)
+    slot = np.repeat([a for cells in blocks for a in range(len(cells))], lengths)
+    day, n, y = days.day[at], days.values["n"][at], days.values["sum_y"][at] / BPS
+    of_horizon = np.array([block_days(horizon_bars(horizon), BARS_PER_DAY) for horizon in horizons], dtype=np.int64)
+    if of_horizon.max() > 1:
+        start, day = merged_days(block * atoms + slot, day, np.repeat(of_horizon, atoms), folds.first_confirmation_day)
+        block, slot, n, y = block[start], slot[start], np.add.reduceat(n, start), np.add.reduceat(y, start)
+    return block_means(y, n, day, block, slot, (len(blocks), atoms))
 
 
 def _shares(
-    hypotheses: pl.DataFrame, cells: pl.DataFrame, atoms: int, means: BlockMeans
+    register: pl.DataFrame,
+    names: Sequence[tuple[str, str, str]],
+    kinds: Mapping[str, str],
+    cells: Mapping[tuple[str, str, str], Sequence[_Cell]],
+    days: EventDays,
+    means: BlockMeans,
 ) -> tuple[Integers, Integers, Floats]:
-    """Rows of the register with an observed atom, their blocks, and the share of each atom in their events."""
-    covers = cells.with_columns(
-        pl.col("state_id").map_elements(_covered, return_dtype=pl.List(pl.String)).alias("state_id"),
-        pl.concat_list("symbol", pl.lit(POOLED)).alias("symbol"),
-    )
-    parts = hypotheses.select("row", "block", "state_id", "symbol").join(
-        covers.explode("state_id").explode("symbol"), on=["block", "state_id", "symbol"], how="inner"
-    )
-    share = np.zeros((len(hypotheses), atoms))
-    share[parts["row"].to_numpy(), parts["slot"].to_numpy()] = parts["n"].to_numpy()
-    block = hypotheses.sort("row")["block"].to_numpy().astype(np.int64)
+    """Hypotheses with an observed atom, their blocks, and the share of each atom in their events."""
+    atoms = means.mean.shape[1]
+    counts = np.zeros((len(names), atoms))
+    covers: list[dict[tuple[str, str], Floats]] = []
+    running = np.concatenate([[0.0], np.cumsum(days.values["n"])])
+    for index, name in enumerate(names):
+        found: dict[tuple[str, str], Floats] = {}
+        for slot, cell in enumerate(cells[name]):
+            counts[index, slot] = running[cell.stop] - running[cell.start]
+            for state_id in _covered(cell.state_id):
+                for scope in (cell.symbol, POOLED):
+                    found.setdefault((state_id, scope), np.zeros(atoms))[slot] = 1.0
+        covers.append(found)
+    place = {name: index for index, name in enumerate(names)}
+    block = np.zeros(len(register), np.int64)
+    share = np.zeros((len(register), atoms))
+    for row, (policy, horizon, state_id, symbol) in enumerate(register.select(*SERIES, "symbol").iter_rows()):
+        block[row] = place[policy, horizon, kinds[state_id]]
+        mask = covers[block[row]].get((state_id, symbol))
+        if mask is not None:
+            share[row] = mask * counts[block[row]]
     total = share.sum(axis=1)
     rows = np.flatnonzero((total > 0) & means.is_observed[block].any(axis=1))
     return rows, block[rows], share[rows] / total[rows, None]
@@ -198,19 +269,43 @@ def _covered(cell: str) -> list[str]:
     return [ALL_STATES, *sorted(states_of(cell))] if cell.startswith(ATOM_PREFIX) else [cell]
 
 
-def _posteriors(blocks: pl.DataFrame, means: BlockMeans, block: Integers, share: Floats) -> Posterior:
+def _no_means(blocks: int, atoms: int = 0) -> BlockMeans:
+    unit = np.broadcast_to(np.eye(atoms), (blocks, atoms, atoms)).copy()
+    return BlockMeans(np.zeros((blocks, atoms)), unit, np.zeros((blocks, atoms), bool))
+
+
+_MEANS: Final = ("mean", "covariance", "is_observed")
+
+
+def _padded(values: NDArray[np.generic], atoms: int, name: str) -> NDArray[np.generic]:
+    """Blocks with further slots, which are not observed: an identity row in the covariance, zeros elsewhere."""
+    missing = atoms - values.shape[1]
+    if not missing:
+        return values
+    padded = np.pad(values, [(0, 0), *[(0, missing)] * (values.ndim - 1)])
+    if name == "covariance":
+        further = np.arange(values.shape[1], atoms)
+        padded[:, further, further] = 1.0
+    return padded
+
+
+def _wide(share: Floats, atoms: int) -> Floats:
+    return np.pad(share, [(0, 0), (0, atoms - share.shape[1])])
+
+
+def _posteriors(
+    horizons: NDArray[np.str_], is_joint: Booleans, means: BlockMeans, block: Integers, share: Floats
+) -> Posterior:
     """Horizon by horizon: fit the mixture to the blocks of joint cells, then the posterior of every hypothesis."""
-    names = blocks["horizon"].to_numpy()
-    is_joint = (blocks["cells"] == ATOMS).to_numpy() & means.is_observed.any(axis=1)
     components = len(variance_grid(1)[0])
     weight, mean, deviation = (np.zeros((len(block), components)) for _ in range(3))
-    for horizon in np.unique(names):
+    for horizon in np.unique(horizons):
         common, own = variance_grid(horizon_bars(str(horizon)))
-        inside = np.flatnonzero(names == horizon)
+        inside = np.flatnonzero(horizons == horizon)
         local = BlockMeans(means.mean[inside], means.covariance[inside], means.is_observed[inside])
         density = log_likelihoods(local, common, own)
         fitted = mixture_weights(density[is_joint[inside]])
-        position = np.full(len(blocks), -1)
+        position = np.full(len(horizons), -1)
         position[inside] = np.arange(len(inside))
         at = np.flatnonzero(position[block] >= 0)
         found = posterior(local, responsibilities(density, fitted), common, own, position[block[at]], share[at])

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.discovery.inference import segment_sums
+from backtest.expressions.compiling import machine_code
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -148,18 +149,16 @@ def block_means(
     """
     blocks, atoms = shape
     cell, size = block * atoms + slot, blocks * atoms
-    counts = day_counts.astype(np.float64)
-    n, groups = segment_sums(counts, cell, size), segment_sums(np.ones(len(cell)), cell, size)
+    order = np.arange(len(cell)) if (np.diff(cell) >= 0).all() else np.argsort(cell, kind="stable")
+    cell, day, counts = cell[order], np.asarray(day)[order], day_counts[order].astype(np.float64)
+    edges = np.searchsorted(cell, np.arange(size + 1))
+    n, mean, variance, scale, delta = _jackknives(day_sums[order], counts, edges)
+    groups = np.diff(edges).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = segment_sums(day_sums, cell, size) / n
-        delta = (day_sums - mean[cell] * counts) / (n[cell] - counts)
-        delta *= np.sqrt((groups - 1.0) / groups)[cell]
-        variance = segment_sums(delta**2, cell, size)
-        scale = segment_sums(np.abs(day_sums), cell, size) / n
         observed = (n >= MIN_EVENTS) & (groups >= MIN_DAYS) & (np.sqrt(variance) > 1e-12 * scale)
         corrected = np.where(observed, np.sqrt(_moderated(variance, n, groups, observed, shape)), 0.0).reshape(shape)
         unit = np.where(observed[cell], delta / np.sqrt(variance[cell]), 0.0)
-    correlation = CORRELATION_KEPT * _grams(unit, day, block, slot, shape)
+    correlation = CORRELATION_KEPT * _grams(unit, day, edges, blocks, atoms)
     diagonal = np.arange(atoms)
     correlation[:, diagonal, diagonal] = 1.0
     covariance = correlation * corrected[:, :, None] * corrected[:, None, :]
@@ -178,19 +177,56 @@ def _moderated(variance: Floats, n: Floats, groups: Floats, observed: Booleans, 
     return np.asarray(moderated / n * freedom / (freedom - 2.0))
 
 
-def _grams(unit: Floats, day: Integers, block: Integers, slot: Integers, shape: tuple[int, int]) -> Floats:
+@machine_code
+def _jackknives(sums: Floats, counts: Floats, edges: Integers) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Of each atom (rows edges[i] … edges[i+1]−1): n, mean, variance of the mean, Σ|S|/n; and each row's δ·√((G−1)/G)."""
+    size = len(edges) - 1
+    n, mean, variance, scale = np.zeros(size), np.full(size, np.nan), np.zeros(size), np.zeros(size)
+    delta = np.zeros(len(sums))
+    for atom in range(size):
+        first, last = edges[atom], edges[atom + 1]
+        total, width = 0.0, 0.0
+        for row in range(first, last):
+            n[atom] += counts[row]
+            total += sums[row]
+            width += abs(sums[row])
+        if last - first < 2:
+            continue
+        mean[atom], scale[atom] = total / n[atom], width / n[atom]
+        correction = np.sqrt((last - first - 1.0) / (last - first))
+        for row in range(first, last):
+            delta[row] = (sums[row] - mean[atom] * counts[row]) / (n[atom] - counts[row]) * correction
+            variance[atom] += delta[row] * delta[row]
+    return n, mean, variance, scale, delta
+
+
+@machine_code
+def _grams(unit: Floats, day: Integers, edges: Integers, blocks: int, atoms: int) -> Floats:
     """(b, a, a) sums over days of the products of two atoms' scores."""
-    blocks, atoms = shape
-    order = np.argsort(block, kind="stable")
-    edges = np.searchsorted(block[order], np.arange(blocks + 1))
     grams = np.zeros((blocks, atoms, atoms))
-    for index in range(blocks):
-        rows = order[edges[index] : edges[index + 1]]
-        if len(rows):
-            first = day[rows].min()
-            dense = np.zeros((int(day[rows].max() - first) + 1, atoms))
-            dense[day[rows] - first, slot[rows]] = unit[rows]
-            grams[index] = dense.T @ dense
+    if len(day) == 0:
+        return grams
+    earliest = day.min()
+    dense = np.zeros((day.max() - earliest + 1, atoms))
+    active = np.zeros(atoms, np.int64)
+    for block in range(blocks):
+        low, high = len(dense), 0
+        for slot in range(atoms):
+            for row in range(edges[block * atoms + slot], edges[block * atoms + slot + 1]):
+                at = day[row] - earliest
+                dense[at, slot] = unit[row]
+                low, high = min(low, at), max(high, at + 1)
+        for at in range(low, high):
+            found = 0
+            for slot in range(atoms):
+                if dense[at, slot] != 0.0:
+                    active[found] = slot
+                    found += 1
+            for i in range(found):
+                for j in range(found):
+                    grams[block, active[i], active[j]] += dense[at, active[i]] * dense[at, active[j]]
+            for i in range(found):
+                dense[at, active[i]] = 0.0
     return grams
 
 

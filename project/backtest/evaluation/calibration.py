@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from backtest.discovery.candidates import DayRows
+from backtest.discovery.day_rows import DayRows
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import KEY
 from backtest.discovery.inference import segment_sums

@@ -16,7 +16,7 @@ from backtest.spec.models import ALL_STATES, PlantedEdge, horizon_bars
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.discovery.candidates import DayRows
+    from backtest.discovery.day_rows import DayRows
     from backtest.discovery.folds import Folds
     from backtest.discovery.scoring import SymbolMarket
     from backtest.sources.simulated import SimulatedMarket
@@ -189,7 +189,8 @@ def search_prepared(prepared: Mapping[str, Prepared], spec: Spec, *, shift_days:
     """
     import polars as pl
 
-    from backtest.discovery.candidates import assess_rows, collect_rows
+    from backtest.discovery.candidates import assess
+    from backtest.discovery.day_rows import collect_rows
     from backtest.discovery.folds import split
     from backtest.discovery.hypotheses import longest_window_bars, register
     from backtest.discovery.scoring import score_event, symbol_market
@@ -227,7 +228,7 @@ def search_prepared(prepared: Mapping[str, Prepared], spec: Spec, *, shift_days:
         raise DataError(f"no event type is fit to be tested on {(end - start).days} days; ask for more days.")
     day_scores = pl.concat(scores)
     rows = collect_rows(hypotheses, day_scores, folds)
-    return Search(folds, quality, hypotheses, rows, assess_rows(hypotheses, rows, day_scores, folds, spec))
+    return Search(folds, quality, hypotheses, rows, assess(hypotheses, day_scores, folds, spec))
 
 
 def _shifted(market: SymbolMarket, events: pl.DataFrame, days: int) -> tuple[SymbolMarket, pl.DataFrame]:

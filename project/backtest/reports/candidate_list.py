@@ -51,7 +51,8 @@ def chosen_candidates(
     """
     import polars as pl
 
-    from backtest.discovery.candidates import CANDIDATE_SCHEMA, GATES
+    from backtest.discovery.candidates import CANDIDATE_SCHEMA
+    from backtest.discovery.gates import GATES
 
     rows = candidates
     for column, value in only.items():

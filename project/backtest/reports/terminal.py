@@ -45,7 +45,7 @@ def nearest_misses(candidates: pl.DataFrame, rows: int) -> pl.DataFrame:
     """
     import polars as pl
 
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
 
     missed = candidates.filter(~pl.col("gate_phase2_final") & pl.col("gate_eligible"))
     return (
@@ -60,7 +60,7 @@ def with_first_failed_gate(candidates: pl.DataFrame) -> pl.DataFrame:
     """The candidates with ``failed_gate``, null where every gate was passed."""
     import polars as pl
 
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
 
     names = (pl.when(~pl.col(gate)).then(pl.lit(gate.removeprefix("gate_"))) for gate in GATES)
     return candidates.with_columns(pl.coalesce(names).alias("failed_gate"))

@@ -90,7 +90,7 @@ def nearest_passing(candidates: pl.DataFrame, row: Row) -> pl.DataFrame:
 
 
 def _failed(row: Row) -> list[str]:
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
 
     return [gate for gate in GATES if not row[gate]]
 
@@ -143,7 +143,7 @@ def _p_values(row: Row) -> str:
 
 
 def _gates(row: Row, profile: GateProfile) -> list[str]:
-    from backtest.discovery.candidates import GATES
+    from backtest.discovery.gates import GATES
     from backtest.reports.terminal import MARGIN_TEXTS
 
     asks = {

@@ -9,9 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.discovery.candidates import CANDIDATE_SCHEMA, GATES, assess, collect_rows
+from backtest.discovery.candidates import CANDIDATE_SCHEMA, assess
+from backtest.discovery.day_rows import collect_rows
 from backtest.discovery.day_scores import SCORE_SCHEMA
 from backtest.discovery.folds import Folds, split
+from backtest.discovery.gates import GATES
 from backtest.discovery.hypotheses import event_trials, register
 from backtest.errors import DataError
 from backtest.spec.loader import load_spec

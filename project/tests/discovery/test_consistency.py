@@ -8,11 +8,10 @@ import polars as pl
 from backtest.discovery.consistency import signs_by_symbol, signs_by_year
 
 
-def test_years_are_calendar_years_and_a_trade_against_the_event_turns_them() -> None:
-    day = (np.array(["2022-12-31", "2023-01-01", "2023-07-01", "2022-12-31"], "datetime64[D]")).astype(np.int64)
-    owner = np.array([0, 0, 0, 2])
-    found = signs_by_year(owner, day, np.array([-1.0, 3.0, -1.0, 5.0]), np.array([1.0, 1.0, -1.0]))
-    assert found.to_list() == ["2022- 2023+", None, "2022-"]
+def test_every_year_with_events_has_its_sign() -> None:
+    by_year = np.array([[-1.0, 2.0], [np.nan, np.nan], [-5.0, np.nan], [0.0, 1.0]])
+    found = signs_by_year((2022, 2023), by_year)
+    assert found.to_list() == ["2022- 2023+", None, "2022-", "20220 2023+"]
 
 
 def test_every_scope_tells_of_all_symbols_in_the_direction_of_its_own_trade() -> None:

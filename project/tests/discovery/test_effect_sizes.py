@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from backtest.discovery.day_scores import SCORE_SCHEMA
-from backtest.discovery.effect_sizes import capacity_usd, effect_sizes
+from backtest.discovery.effect_sizes import EffectSizes, capacity_usd, effect_sizes, event_blocks
+from backtest.discovery.event_days import event_days
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import event_trials, register
 from backtest.spec.loader import load_spec
@@ -55,8 +56,13 @@ def day_scores(effect_bps: float, seed: int, after: float = 0.0) -> pl.DataFrame
     return summed.with_columns(pl.lit("VOL_SHOCK").alias("event_type"), *others)
 
 
+def sizes_of(scores: pl.DataFrame) -> EffectSizes:
+    days = event_days({symbol: scores.filter(pl.col("symbol") == symbol) for symbol in SYMBOLS})
+    return effect_sizes([event_blocks(days, REGISTER, FOLDS, SPEC)], len(REGISTER))
+
+
 def estimates(scores: pl.DataFrame) -> pl.DataFrame:
-    sizes = effect_sizes(REGISTER, scores, FOLDS, SPEC)
+    sizes = sizes_of(scores)
     ones = np.ones(len(REGISTER))
     return REGISTER.with_columns(pl.Series(k, v) for k, v in sizes.figures(ones, ones * 4e-4).items())
 
@@ -105,7 +111,7 @@ def test_the_confirmation_fold_does_not_change_them() -> None:
 
 
 def test_the_other_side_of_a_trade_mirrors_its_posterior() -> None:
-    sizes = effect_sizes(REGISTER, day_scores(10.0, seed=5), FOLDS, SPEC)
+    sizes = sizes_of(day_scores(10.0, seed=5))
     ones, zero = np.ones(len(REGISTER)), np.zeros(len(REGISTER))
     up, down = sizes.figures(ones, zero), sizes.figures(-ones, zero)
     # The scores here have cells of volatility and carry only; a state without cells has no posterior on either side.

@@ -14,7 +14,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from backtest.discovery.candidates import CANDIDATE_SCHEMA, DayRows
+from backtest.discovery.candidates import CANDIDATE_SCHEMA
+from backtest.discovery.day_rows import DayRows
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import REGISTER_SCHEMA
 from backtest.evaluation.calibration import PROCEDURES, Judged, WorldFigures, judged, tails_of, world_figures

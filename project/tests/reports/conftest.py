@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from backtest.discovery.candidates import CANDIDATE_SCHEMA, GATES
+from backtest.discovery.candidates import CANDIDATE_SCHEMA
+from backtest.discovery.gates import GATES
 
 PASSED: dict[str, Any] = {
     "event_type": "VOL_SHOCK",

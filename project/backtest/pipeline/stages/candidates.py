@@ -33,9 +33,10 @@ def run(plan: Plan, _partition: str) -> Outcome:
 
     import polars as pl
 
-    from backtest.discovery.candidates import GATES, assess
+    from backtest.discovery.candidates import assess_search
     from backtest.discovery.day_scores import SCORE_SCHEMA
     from backtest.discovery.folds import Folds
+    from backtest.discovery.gates import GATES
     from backtest.discovery.hypotheses import REGISTER_SCHEMA, hypothesis_digests, register_hash
     from backtest.lake.files import read_json, read_parquet, write_parquet
     from backtest.lake.ledger import Search, record
@@ -50,14 +51,13 @@ def run(plan: Plan, _partition: str) -> Outcome:
             f"{root.register(run_id)} is not the register that was fixed for run {run_id}. "
             "Run the discovery again: make discover-edges"
         )
-    scores = [
-        read_parquet(root.scores(run_id, event_type, symbol), SCORE_SCHEMA).with_columns(
-            pl.lit(event_type).alias("event_type"), pl.lit(symbol).alias("symbol")
-        )
-        for event_type, symbols in design["tested"].items()
-        for symbol in symbols
-    ]
-    empty = pl.DataFrame(schema={**SCORE_SCHEMA, "event_type": pl.String(), "symbol": pl.String()})
+
+    def scores_of(event_type: str) -> dict[str, pl.DataFrame]:
+        return {
+            symbol: read_parquet(root.scores(run_id, event_type, symbol), SCORE_SCHEMA)
+            for symbol in design["tested"][event_type]
+        }
+
     folds = Folds.from_json(design)
     # Recorded before the fold is read: a search that is killed afterwards has been made all the same.
     standing = record(
@@ -75,12 +75,13 @@ def run(plan: Plan, _partition: str) -> Outcome:
             hypothesis_digests(register, definitions),
         ),
     )
-    candidates = assess(
+    candidates = assess_search(
         register,
-        pl.concat([empty, *scores]),
+        scores_of,
         folds,
         definitions,
         confirmation_openings=standing.confirmation_openings,
+        hypotheses_ever=standing.n_hypotheses,
     )
     outputs = []
     for event_type in definitions.events:

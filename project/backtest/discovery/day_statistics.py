@@ -1,0 +1,336 @@
+"""What the statistics need of every hypothesis of an event, in one pass over its day scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from backtest.discovery.event_days import EventDays
+from backtest.discovery.folds import Folds
+from backtest.discovery.inference import WIDE_BLOCK_RATIO, ClusterT, wide_block_days
+from backtest.errors import DataError
+from backtest.expressions.compiling import machine_code
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Singles = NDArray[np.float32]
+
+OVERFITTING_BLOCKS: Final = 12
+"""Equal spans of the discovery fold that combinatorial cross-validation recombines (Bailey et al. 2017)."""
+NOT_SUMMED: Final = frozenset({"n", "sum_z"})
+
+
+@dataclass(frozen=True)
+class DayStatistics:
+    """Figures of m hypotheses; of the discovery fold where not said otherwise, in the event's direction.
+
+    Attributes
+    ----------
+    z, y : mean standardised and mean raw return per event with day-cluster errors.
+    later, later_y : the same of the confirmation fold.
+    n_days, later_days : (m,) active clusters of the horizon's own length.
+    cluster_days : (m,) length of the clusters that `z` and the others rest on.
+    standard_error_ratio : (m,) of blocks of at least five days to the horizon's own clusters.
+    busiest_day, largest_day : (m,) most events of a cluster, largest |Σz| of one.
+    cusum : (m,) max|Σ_{g≤t} U_g|/√ΣU_g² over clusters in time.
+    moments : (m, 4) sums of the first four powers of a cluster's Σy.
+    totals : by column (m, 2) sums over the discovery and the confirmation fold.
+    by_year : (m, years) Σy of each calendar year of `years`; NaN without events.
+    by_span : (m, spans) Σz of each of the spans asked for, as many as the largest number of them.
+    by_block : (m, 12, 2) Σz and Σ(Σz)² over the days of twelve equal spans.
+    flip_pointer : (m + 1,) where the clusters of each hypothesis begin in the next three.
+    flip_day, flip_sum, flip_count : (c,) first day of a cluster counted from the fold's, Σz and number of its events.
+    """
+
+    z: ClusterT
+    y: ClusterT
+    later: ClusterT
+    later_y: ClusterT
+    n_days: Integers
+    later_days: Integers
+    cluster_days: Integers
+    standard_error_ratio: Floats
+    busiest_day: Floats
+    largest_day: Floats
+    cusum: Floats
+    moments: Floats
+    totals: dict[str, Floats]
+    years: tuple[int, ...]
+    by_year: Floats
+    by_span: Floats
+    by_block: Floats
+    flip_pointer: Integers
+    flip_day: NDArray[np.int32]
+    flip_sum: Singles
+    flip_count: NDArray[np.float32]
+
+    def mean_of(self, column: str) -> Floats:
+        """(m,) mean per event of a column of the day scores over the discovery fold; NaN without events."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.totals[column][:, 0] / self.z.n_events)
+
+
+def day_statistics(
+    days: EventDays, register: pl.DataFrame, folds: Folds, own_days: Integers, n_spans: Integers
+) -> DayStatistics:
+    """Figures of the hypotheses of one event.
+
+    Parameters
+    ----------
+    days : EventDays
+    register : (m,) `hypotheses.REGISTER_SCHEMA`, of the event.
+    folds : Folds
+    own_days : (m,) length of the clusters of each hypothesis's horizon; counted from the first confirmation day, so that
+        none has days of both folds.
+    n_spans : (m,) into how many equal spans of the discovery fold the sums of `by_span` are divided.
+
+    Raises
+    ------
+    DataError
+        Day scores outside both folds.
+    """
+    size, cut = len(register), folds.first_confirmation_day
+    pointer, start, stop = days.parts(register)
+    first = _epoch_day(folds.discovery_start)
+    n_first = max((folds.discovery_end - folds.discovery_start).days, 1)
+    calendar = np.arange(first, max(_epoch_day(folds.confirmation_end), cut + 1))
+    of_year = calendar.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
+    years = np.unique(of_year)
+    if len(days.day) and not (first <= days.day.min() and days.day.max() < first + len(calendar)):
+        raise DataError(
+            f"there are day scores of {register['event_type'][0]} outside the run's folds ({folds.discovery_start} … "
+            f"{folds.confirmation_end}); score again: make discover-edges"
+        )
+    n, z, y = (days.values[name] for name in ("n", "sum_z", "sum_y"))
+    figures = np.full((size, len(_FIGURES)), np.nan)
+    counts = np.zeros((size, len(_COUNTS)), np.int64)
+    by_year, by_span = np.full((size, len(years)), np.nan), np.zeros((size, int(n_spans.max(initial=1))))
+    by_block, moments = np.zeros((size, OVERFITTING_BLOCKS, 2)), np.zeros((size, 4))
+    room = int((stop - start).sum())
+    flip_day, flip_sum, flip_count = np.zeros(room, np.int32), np.zeros(room, np.float32), np.zeros(room, np.float32)
+    flip_pointer = np.zeros(size + 1, np.int64)
+    _reduce(
+        pointer, start, stop, days.day - first, n, z, y, own_days, wide_block_days(own_days), WIDE_BLOCK_RATIO,
+        cut - first, n_first, len(calendar), np.searchsorted(years, of_year), n_spans,
+        figures, counts, by_year, by_span, by_block, moments, flip_pointer, flip_day, flip_sum, flip_count,
+    )  # fmt: skip
+    figure = {name: figures[:, column] for column, name in enumerate(_FIGURES)}
+    count = {name: counts[:, column] for column, name in enumerate(_COUNTS)}
+    totals = {
+        name: _totals(pointer, start, stop, days.day, values, cut)
+        for name, values in days.values.items()
+        if name not in NOT_SUMMED
+    }
+
+    def test(name: str, fold: str) -> ClusterT:
+        mean, error = figure[f"{name}_mean"], figure[f"{name}_error"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = mean / error
+        return ClusterT(mean, error, t, figure[f"{name}_freedom"], count[f"{fold}_events"], count[f"{fold}_clusters"])
+
+    filled = int(flip_pointer[-1])
+    return DayStatistics(
+        z=test("z", "first"),
+        y=test("y", "first"),
+        later=test("later", "later"),
+        later_y=test("later_y", "later"),
+        n_days=count["first_days"],
+        later_days=count["later_days"],
+        cluster_days=count["cluster_days"],
+        standard_error_ratio=figure["ratio"],
+        busiest_day=figure["busiest"],
+        largest_day=figure["largest"],
+        cusum=figure["cusum"],
+        moments=moments,
+        totals=totals,
+        years=tuple(years.tolist()),
+        by_year=by_year,
+        by_span=by_span,
+        by_block=by_block,
+        flip_pointer=flip_pointer,
+        flip_day=flip_day[:filled].copy(),
+        flip_sum=flip_sum[:filled].copy(),
+        flip_count=flip_count[:filled].copy(),
+    )
+
+
+def joined(parts: list[DayStatistics]) -> DayStatistics:
+    """The figures of several events one after the other; all of the same folds and the same number of columns."""
+    offsets = np.cumsum([0, *(int(part.flip_pointer[-1]) for part in parts)])
+    pointers = [part.flip_pointer[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]
+
+    def together(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        if name == "years":
+            return values[0]
+        if name == "flip_pointer":
+            return np.concatenate([*pointers, offsets[-1:]])
+        if isinstance(values[0], ClusterT):
+            return ClusterT(
+                *(np.concatenate([getattr(value, field.name) for value in values]) for field in fields(ClusterT))
+            )
+        if isinstance(values[0], dict):
+            known = [key for key in values[0] if all(key in value for value in values)]
+            return {key: np.concatenate([value[key] for value in values]) for key in known}
+        return np.concatenate(values)
+
+    return DayStatistics(**{field.name: together(field.name) for field in fields(DayStatistics)})
+
+
+def _epoch_day(date: object) -> int:
+    return int(np.datetime64(str(date), "D").astype(np.int64))
+
+
+_FIGURES: Final = (
+    "z_mean", "z_error", "z_freedom", "y_mean", "y_error", "y_freedom", "later_mean", "later_error", "later_freedom",
+    "later_y_mean", "later_y_error", "later_y_freedom", "ratio", "busiest", "largest", "cusum",
+)  # fmt: skip
+_COUNTS: Final = (
+    "first_events", "first_clusters", "first_days", "later_events", "later_clusters", "later_days", "cluster_days",
+)  # fmt: skip
+
+
+@machine_code
+def _totals(pointer: Integers, start: Integers, stop: Integers, day: Integers, values: Floats, cut: int) -> Floats:
+    """(m, 2) sums of one column over the discovery and the confirmation fold."""
+    size = len(pointer) - 1
+    total = np.zeros((size, 2))
+    for h in range(size):
+        for part in range(pointer[h], pointer[h + 1]):
+            for row in range(start[part], stop[part]):
+                total[h, 0 if day[row] < cut else 1] += values[row]
+    return total
+
+
+@machine_code
+def _clusters(
+    counts: Floats, sums: Floats, returns: Floats, low: int, high: int, length: int, cut: int,
+    at: Integers, n: Floats, s: Floats, y: Floats,
+) -> int:  # fmt: skip
+    """Active clusters of days low … high−1 into the last four arrays; how many there are."""
+    filled = 0
+    last = -(1 << 60)
+    for day in range(low, high):
+        if counts[day] == 0.0:
+            continue
+        first = cut + (day - cut) // length * length
+        if first != last:
+            at[filled], n[filled], s[filled], y[filled] = first, 0.0, 0.0, 0.0
+            filled += 1
+            last = first
+        n[filled - 1] += counts[day]
+        s[filled - 1] += sums[day]
+        y[filled - 1] += returns[day]
+    return filled
+
+
+@machine_code
+def _jackknife(n: Floats, s: Floats, filled: int) -> tuple[float, float, float]:
+    """Mean, CR3 error and degrees of freedom as `inference.cluster_t` has them; NaN without variation."""
+    total_n, total, squares, size = 0.0, 0.0, 0.0, 0.0
+    for g in range(filled):
+        total_n += n[g]
+        total += s[g]
+        squares += n[g] * n[g]
+        size += abs(s[g])
+    if filled < 2:
+        return np.nan, np.nan, np.nan
+    mean = total / total_n
+    variance = 0.0
+    for g in range(filled):
+        delta = (s[g] - mean * n[g]) / (total_n - n[g])
+        variance += delta * delta
+    error = np.sqrt((filled - 1.0) / filled * variance)
+    if not error > 1e-12 * size / total_n:
+        return np.nan, np.nan, np.nan
+    return mean, error, max(1.0, min(float(filled), total_n * total_n / squares) - 1.0)
+
+
+@machine_code
+def _reduce(
+    pointer: Integers, start: Integers, stop: Integers, day: Integers, n: Floats, z: Floats, y: Floats,
+    own_days: Integers, wide_days: Integers, limit: float, cut: int, n_first: int, n_calendar: int, year: Integers,
+    n_spans: Integers, figures: Floats, counts: Integers, by_year: Floats, by_span: Floats, by_block: Floats,
+    moments: Floats, flip_pointer: Integers, flip_day: NDArray[np.int32], flip_sum: Singles, flip_count: Singles,
+) -> None:  # fmt: skip
+    """Fill the last ten arrays, one hypothesis after the other; `day` and `cut` are counted from the discovery fold's first."""
+    # Clusters may begin before the fold's first day, and calendars end within one: days of the rows alone matter.
+    day_n, day_z, day_y = np.zeros(n_calendar), np.zeros(n_calendar), np.zeros(n_calendar)
+    at, cn, cz, cy = np.zeros(n_calendar, np.int64), np.zeros(n_calendar), np.zeros(n_calendar), np.zeros(n_calendar)
+    n_blocks, filled_flips = by_block.shape[1], 0
+    for h in range(len(pointer) - 1):
+        low, high = n_calendar, 0
+        for part in range(pointer[h], pointer[h + 1]):
+            for row in range(start[part], stop[part]):
+                d = day[row]
+                day_n[d] += n[row]
+                day_z[d] += z[row]
+                day_y[d] += y[row]
+                low, high = min(low, d), max(high, d + 1)
+        own, wide, split = own_days[h], wide_days[h], max(low, min(high, cut))
+        events = 0.0
+        for d in range(low, split):
+            if day_n[d] > 0.0:
+                events += day_n[d]
+                if np.isnan(by_year[h, year[d]]):
+                    by_year[h, year[d]] = 0.0
+                by_year[h, year[d]] += day_y[d]
+                span = min(d * n_spans[h] // n_first, n_spans[h] - 1)
+                by_span[h, span] += day_z[d]
+                block = min(d * n_blocks // n_first, n_blocks - 1)
+                by_block[h, block, 0] += day_z[d]
+                by_block[h, block, 1] += day_z[d] * day_z[d]
+        counts[h, 0] = int(events)
+
+        filled = _clusters(day_n, day_z, day_y, low, split, own, cut, at, cn, cz, cy)
+        counts[h, 2] = filled
+        busiest, largest = 0.0, 0.0
+        for g in range(filled):
+            busiest, largest = max(busiest, cn[g]), max(largest, abs(cz[g]))
+        figures[h, 13], figures[h, 14] = busiest, largest
+        narrow = _jackknife(cn, cz, filled)
+        length = own
+        filled = _clusters(day_n, day_z, day_y, low, split, wide, cut, at, cn, cz, cy)
+        figures[h, 12] = _jackknife(cn, cz, filled)[1] / narrow[1]
+        if figures[h, 12] > limit:
+            length = wide
+        else:
+            filled = _clusters(day_n, day_z, day_y, low, split, own, cut, at, cn, cz, cy)
+        counts[h, 1], counts[h, 6] = filled, length
+        figures[h, 0], figures[h, 1], figures[h, 2] = _jackknife(cn, cz, filled)
+        figures[h, 3], figures[h, 4], figures[h, 5] = _jackknife(cn, cy, filled)
+        reach, spread, running = 0.0, 0.0, 0.0
+        for g in range(filled):
+            deviation = cz[g] - figures[h, 0] * cn[g]
+            running += deviation
+            spread += deviation * deviation
+            reach = max(reach, abs(running))
+            power = 1.0
+            for k in range(4):
+                power *= cy[g]
+                moments[h, k] += power
+            flip_day[filled_flips] = at[g]
+            flip_sum[filled_flips] = cz[g]
+            flip_count[filled_flips] = cn[g]
+            filled_flips += 1
+        flip_pointer[h + 1] = filled_flips
+        if spread > 0.0:
+            figures[h, 15] = reach / np.sqrt(spread)
+
+        filled = _clusters(day_n, day_z, day_y, split, high, length, cut, at, cn, cz, cy)
+        counts[h, 4] = filled
+        figures[h, 6], figures[h, 7], figures[h, 8] = _jackknife(cn, cz, filled)
+        figures[h, 9], figures[h, 10], figures[h, 11] = _jackknife(cn, cy, filled)
+        if length != own:
+            filled = _clusters(day_n, day_z, day_y, split, high, own, cut, at, cn, cz, cy)
+        counts[h, 5] = filled
+        events = 0.0
+        for d in range(split, high):
+            events += day_n[d]
+        counts[h, 3] = int(events)
+        for d in range(low, high):
+            day_n[d], day_z[d], day_y[d] = 0.0, 0.0, 0.0

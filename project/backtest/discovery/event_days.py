@@ -1,0 +1,109 @@
+"""Day scores of one event type as arrays, and which runs of rows each hypothesis is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from backtest.discovery.day_scores import SCORE_SCHEMA
+from backtest.spec.models import POOLED
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+SERIES: Final = ("policy", "horizon", "state_id")
+"""What tells the series of one symbol's day scores apart."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One run of rows: the days of one policy, horizon and state on one symbol."""
+
+    symbol: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class EventDays:
+    """Rows of all symbols of one event type.
+
+    Attributes
+    ----------
+    day : (r,) days since 1970-01-01, ascending within a series.
+    values : (r,) arrays by column of the day scores, ``n`` among them.
+    series : by policy, horizon and state id the runs of rows, in the order of the symbols.
+    """
+
+    day: Integers
+    values: Mapping[str, Floats]
+    series: Mapping[tuple[str, str, str], tuple[Series, ...]]
+
+    def parts(self, register: pl.DataFrame) -> tuple[Integers, Integers, Integers]:
+        """The runs of each registered hypothesis of the event: those of its symbol, or of all where it is pooled.
+
+        Returns
+        -------
+        pointer : (m + 1,) where the runs of each hypothesis begin in the other two.
+        start, stop : (k,) rows.
+        """
+        pointer, starts, stops = [0], [], []
+        for policy, horizon, state_id, symbol in register.select(*SERIES, "symbol").iter_rows():
+            for run in self.series.get((policy, horizon, state_id), ()):
+                if symbol in (run.symbol, POOLED):
+                    starts.append(run.start)
+                    stops.append(run.stop)
+            pointer.append(len(starts))
+        return tuple(np.array(part, dtype=np.int64) for part in (pointer, starts, stops))  # type: ignore[return-value]
+
+
+def event_days(scores: Mapping[str, pl.DataFrame]) -> EventDays:
+    """Arrays of one event type's day scores by symbol (`day_scores.SCORE_SCHEMA`, in any order)."""
+    series: dict[tuple[str, str, str], list[Series]] = {}
+    frames, offset = [], 0
+    for symbol in sorted(scores):
+        frame, starts = _runs(scores[symbol])
+        keys = frame[starts].select(SERIES).rows() if len(starts) else []
+        for key, start, stop in zip(keys, starts, [*starts[1:], len(frame)], strict=False):
+            series.setdefault(key, []).append(Series(symbol, offset + int(start), offset + int(stop)))
+        frames.append(frame)
+        offset += len(frame)
+    schema = frames[0].schema if frames else SCORE_SCHEMA
+    numbers = [name for name, dtype in schema.items() if dtype.is_numeric() and name != "day"]
+    return EventDays(
+        _joined([frame["day"] for frame in frames]).astype(np.int64),
+        {name: _joined([frame[name] for frame in frames]).astype(np.float64, copy=False) for name in numbers},
+        {key: tuple(runs) for key, runs in series.items()},
+    )
+
+
+def _runs(frame: pl.DataFrame) -> tuple[pl.DataFrame, Integers]:
+    """The rows by series and day, and the first row of each series."""
+    starts = _starts(frame)
+    day = frame["day"].to_numpy()
+    falls = np.zeros(len(day), dtype=bool)
+    falls[1:] = day[1:] <= day[:-1]
+    falls[starts] = False
+    if falls.any() or frame[starts].select(SERIES).is_duplicated().any():
+        frame = frame.sort(*SERIES, "day")
+        starts = _starts(frame)
+    return frame, starts
+
+
+def _starts(frame: pl.DataFrame) -> Integers:
+    if frame.is_empty():
+        return np.zeros(0, np.int64)
+    changes = frame.select(pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in SERIES))
+    changed = changes.to_series().to_numpy().copy()
+    changed[0] = True
+    return np.flatnonzero(changed)
+
+
+def _joined(parts: list[pl.Series]) -> NDArray[np.generic]:
+    arrays = [part.to_numpy() for part in parts]
+    return np.concatenate(arrays) if arrays else np.zeros(0)
