@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from backtest.evaluation import account_metrics as figures
-from backtest.evaluation.backtest_tables import SPANS, Portfolio, Span, daily_equity, span_names, trade_rows
+from backtest.evaluation.backtest_tables import SPANS, Portfolio, Span, daily_equity, only, span_names, trade_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,9 +62,10 @@ def metric_rows(portfolio: Portfolio, trades: pl.DataFrame, best_trades: pl.Data
                 for span in SPANS
                 if span == "whole" or len(_of(of_symbol, span))
             ]
-    none = np.zeros(len(portfolio.signals), dtype=bool)
-    for name, made in zip(portfolio.signals.strategies, portfolio.alone, strict=True):
-        own = trade_rows(made, portfolio, none)
+    names = portfolio.signals.strategies
+    for number, (name, made) in enumerate(zip(names, portfolio.alone, strict=True)):
+        signals = only(portfolio.signals, number)
+        own = trade_rows(made, signals, portfolio, portfolio.tainted[portfolio.signals.strategy == number])
         rows += _curve_rows("strategy", name, "worst", made, own, portfolio, portfolio.folds[name])
     return pl.DataFrame(rows, schema=METRIC_SCHEMA)
 

@@ -48,12 +48,14 @@ class Portfolio:
 
     Attributes
     ----------
+    tainted : (n_signals,) whether what a signal rests on is known to be wrong.
     folds : of the search that a strategy is to be judged by, by name; and those of the run for the account as a whole.
     alone : worst bound of each strategy alone, in the order of the signals' strategies.
     """
 
     market: Market
     signals: Signals
+    tainted: NDArray[np.bool_]
     bounds: Bounds
     alone: tuple[Backtest, ...]
     folds: Mapping[str, Folds]
@@ -93,12 +95,12 @@ def span_names(days: NDArray[np.int64], folds: Folds) -> list[str]:
     return [str(name) for name in names]
 
 
-def trade_rows(made: Backtest, portfolio: Portfolio, tainted: NDArray[np.bool_]) -> pl.DataFrame:
-    """The trades of one bound with the span of their decision; `tainted` says whether what a signal rests on is."""
-    frame = trade_frame(made, portfolio.market, portfolio.signals)
+def trade_rows(made: Backtest, signals: Signals, portfolio: Portfolio, tainted: NDArray[np.bool_]) -> pl.DataFrame:
+    """The trades made of `signals` with the span of their decision; `tainted` says whether what a signal rests on is."""
+    frame = trade_frame(made, portfolio.market, signals)
     days = frame["decision_time"].dt.epoch("d").to_numpy().astype(np.int64)
     spans = np.full(len(frame), OUTSIDE, dtype=object)
-    for name in portfolio.signals.strategies:
+    for name in signals.strategies:
         own = (frame["strategy"] == name).to_numpy()
         spans[own] = span_names(days[own], portfolio.folds[name])
     return frame.with_columns(

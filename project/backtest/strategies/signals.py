@@ -13,12 +13,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.events.detect import outside_cooldown
-from backtest.expressions.arrays import TRUE
+from backtest.expressions.arrays import TRUE, Values
 from backtest.expressions.evaluation import Evaluation, as_numbers
 from backtest.strategies.compiled import INVALIDATION, CompiledRule
 
 if TYPE_CHECKING:
     from backtest.expressions import CompiledExpression
+    from backtest.expressions.program import Program
     from backtest.spec.models import Policy
 
 Floats = NDArray[np.float64]
@@ -72,16 +73,22 @@ class SymbolRows:
         self.first = first
         self.chain = chain
         self._evaluation = Evaluation.of_frame(frame)
+        self._found: dict[Program, Values] = {}
 
     def values(self, expression: CompiledExpression) -> Floats:
         """The expression at each row as numbers, NaN where it is unknown."""
-        return as_numbers(self._evaluation.values(expression.program))
+        return as_numbers(self._values(expression))
 
     def holds(self, expression: CompiledExpression) -> Booleans:
         """Rows at which the condition is true; False where unknown or in its warm-up."""
-        holds = self._evaluation.values(expression.program) == TRUE
+        holds = self._values(expression) == TRUE
         holds[: expression.lookback_bars] = False
         return np.asarray(holds)
+
+    def _values(self, expression: CompiledExpression) -> Values:
+        if expression.program not in self._found:
+            self._found[expression.program] = self._evaluation.values(expression.program)
+        return self._found[expression.program]
 
 
 def rule_signals(

@@ -72,19 +72,19 @@ def run(plan: Plan, _partition: str) -> Outcome:
     portfolio = tables.Portfolio(
         market=market,
         signals=signals,
+        tainted=entries["tainted"].to_numpy(),
         bounds=simulate_bounds(market, signals, account),
         alone=tables.each_alone(market, signals, account),
         folds={one.name: _folds_of(plan, one, run_folds) for one in chosen},
         run_folds=run_folds,
     )
-    tainted = entries["tainted"].to_numpy()
     worst, best = portfolio.bounds.worst, portfolio.bounds.best
-    trades = tables.trade_rows(worst, portfolio, tainted)
+    trades = tables.trade_rows(worst, signals, portfolio, portfolio.tainted)
     returns = tables.strategy_returns(portfolio)
     neutral = simulate(market.without_costs(), signals, neutral_account())
     compiled = [compile_rule(one.name, one.rule, definitions) for one in chosen]
     skipped = tables.skipped_rows(worst, entries, asked.filter(pl.col("skipped").is_not_null()))
-    best_trades = tables.trade_rows(best, portfolio, tainted)
+    best_trades = tables.trade_rows(best, signals, portfolio, portfolio.tainted)
     made = {
         "trades": trades,
         "trades_best": best_trades,
@@ -191,6 +191,9 @@ def _summary(
 ) -> Mapping[str, object]:
     import polars as pl
 
+    from backtest.strategies.parity import EQUAL, NOT_COMPARABLE
+
+    verdicts = made["parity"]["verdict"]
     trades = made["trades"].filter(pl.col("leg") == 0)
     counts = made["skipped"].group_by("stage", "reason").len().sort("len", "reason", descending=[True, False])
     return {
@@ -215,6 +218,9 @@ def _summary(
         "n_carried": int((trades["bars_carried"] > 0).sum()),
         "n_liquidated": int((trades["reason"] == "liquidation").sum()),
         "n_skipped": len(made["skipped"]),
+        "n_parity": int((verdicts != NOT_COMPARABLE).sum()),
+        "n_parity_equal": int((verdicts == EQUAL).sum()),
+        "n_parity_not_comparable": int((verdicts == NOT_COMPARABLE).sum()),
         "skipped": [{"stage": stage, "reason": reason, "n": n} for stage, reason, n in counts.iter_rows()],
         "warnings": list(warnings),
     }
