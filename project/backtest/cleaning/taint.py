@@ -47,12 +47,14 @@ def with_taint(bars: pl.DataFrame, defects: Sequence[KnownDefect], symbol: str) 
 
 
 def beside_spot(bars: pl.DataFrame, spot: pl.DataFrame) -> pl.DataFrame:
-    """Perpetual bars with ``spot_close`` and ``spot_volume`` of the spot bar of the same time, and its taint in ``taint``.
+    """Perpetual bars with ``spot_open``, ``spot_close`` and ``spot_volume`` of the spot bar of the same time.
 
-    Null where there is no spot bar. `spot` needs ``timestamp``, ``close``, ``volume`` and ``is_tainted``.
+    Its taint is in ``taint``. Null where there is no spot bar. `spot` needs ``timestamp``, ``open``, ``close``, ``volume`` and
+    ``is_tainted``.
     """
     beside = spot.select(
         "timestamp",
+        pl.col("open").alias("spot_open"),
         pl.col("close").alias("spot_close"),
         pl.col("volume").alias("spot_volume"),
         (pl.col("is_tainted").cast(pl.UInt16) * SPOT_BIT).alias("_spot_taint"),

@@ -7,12 +7,14 @@ closes, and leaves at opens, so that each rule can be traded bar by bar exactly 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.expressions.compiling import machine_code
 from backtest.spec.models import Policy
 
 Floats = NDArray[np.float64]
@@ -22,6 +24,8 @@ Booleans = NDArray[np.bool_]
 MAX_CARRY_BARS: Final = 288
 """An exit that falls into a halt or gap is carried to the next tradable bar, at most a day; else the trade is dropped."""
 NO_BAR: Final = -1
+_NOTHING: Final = np.zeros(0)
+"""In the place of a second leg where there is none."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Bars:
     """One symbol's bars as arrays of one length; prices NaN in gaps, `funding` 0 except at bars with a funding stamp."""
 
     open: Floats
+    high: Floats
+    low: Floats
     close: Floats
     tradable: Booleans
     funding: Floats
@@ -48,6 +54,28 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class TwoLegs:
+    """Two markets on the same bars; a trade of both is long one and short the other, the same notional of each."""
+
+    first: Bars
+    second: Bars
+
+    @functools.cached_property
+    def tradable(self) -> Booleans:
+        """Where both can be traded."""
+        return self.first.tradable & self.second.tradable
+
+    @functools.cached_property
+    def next_tradable(self) -> Integers:
+        return next_tradable(self.tradable)
+
+    @functools.cached_property
+    def funding_paid(self) -> Floats:
+        """What a long first and short second leg paid up to and including each bar's stamps."""
+        return self.first.funding_paid - self.second.funding_paid
+
+
+@dataclass(frozen=True)
 class Trades:
     """Trades of one policy and horizon, in the order of their events.
 
@@ -55,16 +83,22 @@ class Trades:
     ----------
     event : indices into the given events that became trades.
     signal, entry, exit : bar of the decision, bar entered and bar left (both at the open).
-    gross : fraction earned by a position in the event's own direction; the opposite side earns its negative.
+    side : +1 or −1, the direction that the trade is measured in: the event's own, or that of the break it waited for.
+    gross : fraction earned by a position on that side; the opposite side earns its negative.
     funding : fraction paid by that position at the funding stamps it was held over (negative: received).
+    favourable, adverse : largest gain and largest loss (a positive number) of that position between entry and exit, as
+        fractions, ≥ 0: by highs and lows, of two legs by their closes, whose highs need not have been at once.
     """
 
     event: Integers
     signal: Integers
     entry: Integers
     exit: Integers
+    side: Floats
     gross: Floats
     funding: Floats
+    favourable: Floats
+    adverse: Floats
 
     @property
     def bars_held(self) -> Integers:
@@ -80,10 +114,10 @@ def next_tradable(tradable: Booleans) -> Integers:
 
 
 def forward_trades(
-    bars: Bars,
+    bars: Bars | TwoLegs,
     event_bars: Integers,
     directions: Floats,
-    atr: Floats,
+    unit: Floats,
     move: Floats,
     policy: Policy,
     horizon_bars: int,
@@ -92,70 +126,153 @@ def forward_trades(
 
     Parameters
     ----------
-    bars : Bars
+    bars : Bars, or TwoLegs where the policy has a second leg.
     event_bars : (n,) indices of the bars at whose close the events are known, ascending.
     directions : (n,) +1 or −1.
-    atr : (n,) average true range at the event, in price; used by policies with barriers.
+    unit : (n,) what barriers and breaks are measured in: the average true range at the event, in price; of two legs the
+        gap between them, a fraction.
     move : (n,) absolute price move that led to the event; used by policies that wait for a retrace of it.
     policy : Policy
-        Entry lag or retrace, and the barriers at which a close ends the trade before its horizon.
+        Entry lag, what it waits for, and the barriers at which a close ends the trade before its horizon.
     horizon_bars : int
         Bars from entry to exit, ≥ 1.
 
     Returns
     -------
     Trades
-        Events whose entry bar is not tradable, whose retrace never comes, whose needed ATR or move is unknown, or whose
-        exit lies beyond the data make no trade.
+        Events whose entry bar is not tradable, whose retrace or break never comes, whose needed unit or move is unknown,
+        or whose exit lies beyond the data make no trade.
     """
-    count = len(bars)
-    known = np.ones(len(event_bars), dtype=bool)
-    if policy.has_barriers:
-        known &= np.isfinite(atr) & (atr > 0)
-    if policy.retrace_fraction is not None:
-        known &= np.isfinite(move) & (move > 0)
-    event = np.flatnonzero(known)
-    signal = _signals(bars, event_bars[event], directions[event], move[event], policy)
-    entry = signal + policy.entry_lag_bars
-    entered = (signal != NO_BAR) & (entry + horizon_bars < count)
-    entered[entered] &= bars.tradable[entry[entered]]
-    event, signal, entry = event[entered], signal[entered], entry[entered]
-    side = directions[event]
-
-    leave = _planned_exits(bars, entry, side, atr[event], policy, horizon_bars)
-    exit_ = bars.next_tradable[leave]
-    done = (exit_ != NO_BAR) & (exit_ - leave <= MAX_CARRY_BARS)
-    event, signal, entry, exit_, side = event[done], signal[done], entry[done], exit_[done], side[done]
-
-    gross = side * (bars.open[exit_] / bars.open[entry] - 1.0)
-    funding = side * (bars.funding_paid[exit_] - bars.funding_paid[entry])
-    return Trades(event, signal, entry, exit_, gross, funding)
-
-
-def _signals(bars: Bars, event_bars: Integers, side: Floats, move: Floats, policy: Policy) -> Integers:
-    """The bar at whose close each entry is decided: the event's own, or the first close that retraces far enough."""
-    if policy.retrace_fraction is None:
-        return event_bars.astype(np.int64)
-    later = event_bars[:, None] + np.arange(1, policy.retrace_within_bars + 1)[None, :]
-    inside = later < len(bars)
-    closes = np.where(inside, bars.close[np.minimum(later, len(bars) - 1)], np.nan)
-    moved = side[:, None] * (closes - bars.close[event_bars][:, None])
-    hit = moved <= -policy.retrace_fraction * move[:, None]
-    return np.where(hit.any(axis=1), event_bars + 1 + hit.argmax(axis=1), NO_BAR)
+    first, second = (bars.first, bars.second) if isinstance(bars, TwoLegs) else (bars, None)
+    made = _walk(
+        first.open,
+        first.high,
+        first.low,
+        first.close,
+        bars.tradable,
+        bars.next_tradable,
+        bars.funding_paid,
+        _NOTHING if second is None else second.open,
+        _NOTHING if second is None else second.close,
+        event_bars.astype(np.int64),
+        directions.astype(np.float64),
+        unit.astype(np.float64),
+        move.astype(np.float64),
+        policy.entry_lag_bars,
+        horizon_bars,
+        math.nan if policy.retrace_fraction is None else policy.retrace_fraction,
+        math.nan if policy.breakout_atr is None else policy.breakout_atr,
+        policy.waits_bars,
+        math.inf if policy.upper_barrier_atr is None else policy.upper_barrier_atr,
+        math.inf if policy.lower_barrier_atr is None else policy.lower_barrier_atr,
+    )
+    return Trades(*made)
 
 
-def _planned_exits(
-    bars: Bars, entry: Integers, side: Floats, atr: Floats, policy: Policy, horizon_bars: int
-) -> Integers:
-    """The bar at whose open each trade would leave: its horizon, or the bar after the first close beyond a barrier."""
-    planned = entry + horizon_bars
-    if not policy.has_barriers:
-        return planned
-    held = entry[:, None] + np.arange(horizon_bars)[None, :]
-    moved = side[:, None] * (bars.close[held] - bars.open[entry][:, None])
-    hit = np.zeros(held.shape, dtype=bool)
-    if policy.upper_barrier_atr is not None:
-        hit |= moved >= policy.upper_barrier_atr * atr[:, None]
-    if policy.lower_barrier_atr is not None:
-        hit |= moved <= -policy.lower_barrier_atr * atr[:, None]
-    return np.where(hit.any(axis=1), entry + 1 + hit.argmax(axis=1), planned)
+@machine_code
+def _walk(
+    opens: Floats,
+    highs: Floats,
+    lows: Floats,
+    closes: Floats,
+    tradable: Booleans,
+    following: Integers,
+    funding_paid: Floats,
+    second_opens: Floats,
+    second_closes: Floats,
+    event_bars: Integers,
+    directions: Floats,
+    units: Floats,
+    moves: Floats,
+    lag: int,
+    horizon: int,
+    retrace: float,
+    breakout: float,
+    waits: int,
+    upper: float,
+    lower: float,
+) -> tuple[Integers, Integers, Integers, Integers, Floats, Floats, Floats, Floats, Floats]:
+    """The arrays of `Trades`; NaN for a wait there is none for, infinity for a barrier there is none of."""
+    count, n_events = opens.size, event_bars.size
+    has_second = second_opens.size > 0
+    has_barriers = upper < np.inf or lower < np.inf
+    needs_unit = has_barriers or breakout == breakout
+    event, signals = np.empty(n_events, np.int64), np.empty(n_events, np.int64)
+    entries, exits = np.empty(n_events, np.int64), np.empty(n_events, np.int64)
+    sides, gross, funding = np.empty(n_events), np.empty(n_events), np.empty(n_events)
+    favourable, adverse = np.empty(n_events), np.empty(n_events)
+    made = 0
+    for index in range(n_events):
+        bar, side, unit = event_bars[index], directions[index], units[index]
+        if needs_unit and not (unit > 0 and unit < np.inf):
+            continue
+        signal = bar
+        if retrace == retrace:
+            move = moves[index]
+            if not (move > 0 and move < np.inf):
+                continue
+            signal = -1
+            for later in range(bar + 1, min(bar + waits, count - 1) + 1):
+                if side * (closes[later] - closes[bar]) <= -retrace * move:
+                    signal = later
+                    break
+        elif breakout == breakout:
+            signal = -1
+            for later in range(bar + 1, min(bar + waits, count - 1) + 1):
+                moved = closes[later] - closes[bar]
+                if abs(moved) >= breakout * unit:
+                    signal, side = later, (1.0 if moved > 0 else -1.0)
+                    break
+        if signal < 0:
+            continue
+        entry = signal + lag
+        if entry + horizon >= count or not tradable[entry]:
+            continue
+        leave = entry + horizon
+        if has_barriers:
+            for held in range(entry, entry + horizon):
+                if has_second:
+                    moved = side * (closes[held] / opens[entry] - second_closes[held] / second_opens[entry])
+                else:
+                    moved = side * (closes[held] - opens[entry])
+                if moved >= upper * unit or moved <= -lower * unit:
+                    leave = held + 1
+                    break
+        exit_ = following[leave]
+        if exit_ < 0 or exit_ - leave > MAX_CARRY_BARS:
+            continue
+        paid, best, worst = opens[entry], 0.0, 0.0
+        if has_second:
+            earned = side * (opens[exit_] / paid - second_opens[exit_] / second_opens[entry])
+            for held in range(entry, exit_):
+                at_close = side * (closes[held] / paid - second_closes[held] / second_opens[entry])
+                if at_close > best:
+                    best = at_close
+                if at_close < worst:
+                    worst = at_close
+        else:
+            earned = side * (opens[exit_] / paid - 1.0)
+            highest, lowest = paid, paid
+            for held in range(entry, exit_):
+                if highs[held] > highest:
+                    highest = highs[held]
+                if lows[held] < lowest:
+                    lowest = lows[held]
+            best = (highest / paid - 1.0) if side > 0 else (1.0 - lowest / paid)
+            worst = (lowest / paid - 1.0) if side > 0 else (1.0 - highest / paid)
+        event[made], signals[made], entries[made], exits[made] = index, signal, entry, exit_
+        sides[made], gross[made] = side, earned
+        funding[made] = side * (funding_paid[exit_] - funding_paid[entry])
+        favourable[made], adverse[made] = max(best, earned), -min(worst, earned)
+        made += 1
+    return (
+        event[:made],
+        signals[:made],
+        entries[:made],
+        exits[:made],
+        sides[:made],
+        gross[:made],
+        funding[:made],
+        favourable[:made],
+        adverse[:made],
+    )

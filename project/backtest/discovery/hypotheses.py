@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from backtest.spec.models import POOLED, Policy, Template, horizon_bars
+from backtest.spec.models import ALL_STATES, POOLED, Filter, Policy, Template, horizon_bars
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,17 +34,23 @@ KEY: Final = ("event_type", "policy", "horizon", "state_id", "symbol")
 class Trial:
     """What one event tests at one horizon, before states and scopes.
 
-    With both verbs it is one two-sided test and the sign picks the verb; with one it is one-sided.
+    With both verbs it is one two-sided test and the sign picks the verb; with one it is one-sided. With a filter it is
+    the difference between the trade's mean where the filter holds and where it does not; it has no states.
     """
 
     policy: Policy
     horizon: str
     with_verb: str | None
     against_verb: str | None
+    filter_verb: str | None = None
 
     @property
     def horizon_bars(self) -> int:
         return horizon_bars(self.horizon)
+
+    def state_ids(self, of_event: Sequence[str]) -> Sequence[str]:
+        """The conditions it is tested under: those of the event, or the filter."""
+        return of_event if self.filter_verb is None else (self.filter_verb,)
 
 
 def effective_policy(policy: Policy, horizon: int) -> Policy:
@@ -54,25 +60,47 @@ def effective_policy(policy: Policy, horizon: int) -> Policy:
     return policy.model_copy(update={"upper_barrier_atr": None, "lower_barrier_atr": None})
 
 
-def trials(templates: Sequence[Template], horizons: Sequence[str]) -> list[Trial]:
-    """The distinct trials of an event; verbs that trade the same series at a horizon are one, under the first's name."""
+def trials(templates: Sequence[Template], horizons: Sequence[str], filters: Sequence[Filter] = ()) -> list[Trial]:
+    """The distinct trials of an event; verbs that trade the same series at a horizon are one, under the first's name.
+
+    A filter has the sides on which its base trade is among `templates`.
+    """
     verbs: dict[tuple[str, str], dict[str, str]] = {}
     policies: dict[str, Policy] = {}
     for horizon in horizons:
         for template in templates:
             policy = effective_policy(template.policy, horizon_bars(horizon))
             policies[policy.policy_id] = policy
-            verbs.setdefault((horizon, policy.policy_id), {}).setdefault(template.side, template.template_verb)
-    return [
+            for side in template.sides:
+                verbs.setdefault((horizon, policy.policy_id), {}).setdefault(side, template.template_verb)
+    found = [
         Trial(policies[policy_id], horizon, sides.get("with"), sides.get("against"))
         for (horizon, policy_id), sides in verbs.items()
     ]
+    by_verb = {template.template_verb: template for template in templates}
+    for one in filters:
+        bases = [by_verb[base] for base in (one.base_with, one.base_against) if base in by_verb]
+        for horizon in horizons if bases else ():
+            found.append(
+                Trial(
+                    effective_policy(bases[0].policy, horizon_bars(horizon)),
+                    horizon,
+                    one.template_verb if one.base_with in by_verb else None,
+                    one.template_verb if one.base_against in by_verb else None,
+                    one.template_verb,
+                )
+            )
+    return found
 
 
 def event_trials(spec: Spec, event_type: str) -> list[Trial]:
     """The trials of one event type of the spec."""
     event = spec.events[event_type].model
-    return trials([spec.templates[verb] for verb in event.templates], event.horizons)
+    return trials(
+        [spec.templates[verb] for verb in event.templates if verb in spec.templates],
+        event.horizons,
+        [spec.filters[verb].model for verb in event.templates if verb in spec.filters],
+    )
 
 
 def longest_window_bars(spec: Spec) -> int:
@@ -104,7 +132,7 @@ def register(spec: Spec, symbols: Mapping[str, Sequence[str]]) -> pl.DataFrame:
     for event_type, names in symbols.items():
         scopes = [*sorted(names), POOLED] if len(names) > 1 else list(names)
         for trial in event_trials(spec, event_type):
-            for state_id in spec.state_ids(event_type):
+            for state_id in trial.state_ids(spec.state_ids(event_type)):
                 for scope in scopes:
                     rows.append(
                         (
@@ -142,9 +170,9 @@ def hypothesis_digests(hypotheses: pl.DataFrame, spec: Spec) -> NDArray[np.uint6
 
 def _meaning(spec: Spec, event_type: str, state_id: str) -> str:
     """Hash of all definitions that a hypothesis on an event and state comes from."""
-    event = spec.events[event_type].model
-    states = [value for state in spec.states.values() for name, value in state.values.items() if name == state_id]
-    own = [spec.events[event_type].when, spec.events[event_type].direction, *states, *spec.bar_expressions.values()]
+    event = spec.events[event_type]
+    conditions = [spec.conditions[state_id]] if state_id != ALL_STATES else []
+    own = [event.when, event.direction, *conditions, *spec.bar_expressions.values()]
     texts = [expression.text for expression in own]
     waiting, reached = sorted(set().union(*(expression.inputs for expression in own))), set[str]()
     while waiting:
@@ -153,8 +181,8 @@ def _meaning(spec: Spec, event_type: str, state_id: str) -> str:
             reached.add(name)
             waiting.extend(spec.features[name].expression.inputs)
     texts += [f"{name}={spec.features[name].expression.text}" for name in sorted(reached)]
-    texts += [f"{name}={value!r}" for name, value in sorted(event.parameters.items())]
-    return hashlib.blake2b("\x1e".join([*texts, str(event.cooldown_bars)]).encode(), digest_size=16).hexdigest()
+    texts += [f"{name}={value!r}" for name, value in sorted(event.model.parameters.items())]
+    return hashlib.blake2b("\x1e".join([*texts, str(event.model.cooldown_bars)]).encode(), digest_size=16).hexdigest()
 
 
 def register_hash(hypotheses: pl.DataFrame) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,17 +13,18 @@ from numpy.typing import NDArray
 
 from backtest.discovery.atoms import atom_members, atom_state_ids
 from backtest.discovery.day_scores import (
-    SCORE_SCHEMA,
+    WITHOUT,
+    DaySums,
     TradeScores,
     abnormal_returns,
     score_frame,
     standardised,
     sum_by_day,
-    tainted_by_day,
 )
 from backtest.discovery.folds import Folds
 from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers, forward_trades
 from backtest.discovery.hypotheses import Trial, event_trials
+from backtest.discovery.second_legs import SecondLeg, pair_leg, spot_leg
 from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
 from backtest.engine.costs import market_impact, round_trip_cost
 from backtest.events.taint import any_tainted, counted_before
@@ -29,6 +32,7 @@ from backtest.spec.models import ALL_STATES
 
 if TYPE_CHECKING:
     from backtest.spec.loader import Spec
+    from backtest.spec.models import SecondLeg as SecondLegName
 
 NO_FOLD, DISCOVERY, CONFIRMATION = 0, 1, 2
 
@@ -49,20 +53,37 @@ class SymbolMarket:
     event_move: Floats
     fallback_direction: Floats
     turnover_usd: Floats
+    spot_gap: Floats
     states: dict[str, Booleans]
+    filters: dict[str, tuple[Booleans, Booleans]]
+    """Of each filter verb where it holds, and where it is known not to."""
     tainted_before: Integers
     """How many bars before each position cannot be trusted, one position more than there are bars."""
+    second_legs: Mapping[SecondLegName, SecondLeg]
     planted_drift: Floats | None = None
     """Of a simulated market, where the frame has it."""
 
 
-def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: Spec, folds: Folds) -> SymbolMarket:
+def symbol_market(
+    frame: pl.DataFrame,
+    states: pl.DataFrame,
+    symbol: str,
+    spec: Spec,
+    folds: Folds,
+    *,
+    pair: pl.DataFrame | None = None,
+) -> SymbolMarket:
     """Arrays of one symbol from its bars and features (the full grid) and its states.
 
     States may begin later than the bars, which reach back as far as definitions look; where there are none, none holds.
-    Bars without ``is_tainted`` count as sound.
+    Bars without ``is_tainted`` count as sound. `pair` is the frame of the symbol that is the second leg of its pair trades,
+    with the inputs of the discovery expressions; without it there are none.
     """
     states = frame.select("timestamp").join(states, on="timestamp", how="left", maintain_order="left")
+    filters = {verb: one.condition.polars() for verb, one in spec.filters.items()}
+    named = {name for one in spec.filters.values() for name in one.condition.inputs}
+    if not named <= set(frame.columns):
+        filters = {}
     values = frame.select(
         pl.col("timestamp"),
         pl.col("timestamp").dt.epoch("d").cast(pl.Int64).alias("_day"),
@@ -70,9 +91,9 @@ def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: 
             expression.polars().cast(pl.Float64).alias(f"_{field}")
             for field, expression in spec.bar_expressions.items()
         ),
+        *(holds.alias(f"_{verb}") for verb, holds in filters.items()),
         (pl.col("open").is_not_null() & ~pl.col("is_zero_volume")).alias("_tradable"),
-        pl.col("open").alias("_open"),
-        pl.col("close").alias("_close"),
+        *(pl.col(name).alias(f"_{name}") for name in ("open", "high", "low", "close")),
         pl.col("funding_stamp_rate").fill_null(0.0).alias("_funding"),
         *(pl.col(name).alias(f"_{name}") for name in (PLANTED_DRIFT,) if name in frame.columns),
     )
@@ -82,8 +103,11 @@ def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: 
 
     day = values["_day"].to_numpy()
     fold = _fold_of(day, folds)
-    bars = Bars(array("open"), array("close"), values["_tradable"].to_numpy(), array("funding"))
-    return SymbolMarket(
+    bars = Bars(
+        array("open"), array("high"), array("low"), array("close"), values["_tradable"].to_numpy(), array("funding")
+    )
+    planted = array(PLANTED_DRIFT) if PLANTED_DRIFT in frame.columns else None
+    own = SymbolMarket(
         symbol=symbol,
         timestamp=values["timestamp"],
         day=day,
@@ -95,12 +119,30 @@ def symbol_market(frame: pl.DataFrame, states: pl.DataFrame, symbol: str, spec: 
         event_move=array("event_move"),
         fallback_direction=array("fallback_direction"),
         turnover_usd=array("bar_turnover_usd"),
+        spot_gap=array("spot_gap"),
         states={name: states[name].fill_null(value=False).to_numpy() for name in states.columns if name != "timestamp"},
+        filters={
+            verb: (
+                values[f"_{verb}"].fill_null(value=False).to_numpy(),
+                (~values[f"_{verb}"]).fill_null(False).to_numpy(),
+            )
+            for verb in filters
+        },
         tainted_before=counted_before(
             frame["is_tainted"].to_numpy() if "is_tainted" in frame.columns else np.zeros(len(frame), dtype=bool)
         ),
-        planted_drift=array(PLANTED_DRIFT) if PLANTED_DRIFT in frame.columns else None,
+        second_legs={},
+        planted_drift=planted,
     )
+    legs: dict[SecondLegName, SecondLeg] = {}
+    if "spot_open" in frame.columns:
+        turnover = array("spot_turnover_usd")
+        legs["spot"] = spot_leg(
+            symbol, bars, own.volatility, frame, turnover, lambda opens: _mean_bar_return(opens, fold)
+        )
+    if pair is not None and (other := spec.discovery.pair(symbol)) is not None:
+        legs["pair"] = pair_leg(other, bars, own.timestamp, pair, spec, lambda opens: _mean_bar_return(opens, fold))
+    return dataclasses.replace(own, second_legs=legs)
 
 
 def _fold_of(day: Integers, folds: Folds) -> NDArray[np.int8]:
@@ -144,7 +186,8 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
     -----
     An event without a direction takes the fallback direction at its bar; where that is zero too there is no trade.
     Events outside both folds, and trades whose exit lies beyond their fold's data (for the discovery fold: the embargo),
-    are left out. A trade is tainted where its event is, or where a bar from the event to the exit is.
+    are left out. A trade is tainted where its event is, or where a bar of either leg from the event to the exit is.
+    A trade whose second leg is not in the lake is not made.
     """
     at = np.searchsorted(market.timestamp.to_numpy(), occurrences["timestamp"].to_numpy())
     stated = occurrences["direction"].to_numpy().astype(np.float64)
@@ -158,44 +201,60 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
     )
     tainted = occurrences["tainted"].to_numpy() if "tainted" in occurrences.columns else np.zeros(len(at), dtype=bool)
     at, direction, tainted = at[usable].astype(np.int64), direction[usable], tainted[usable]
-    state_ids = list(spec.state_ids(event_type))
-    members = np.column_stack(
-        [np.ones(len(at), dtype=bool) if name == ALL_STATES else market.states[name][at] for name in state_ids]
-    )
+    found = event_trials(spec, event_type)
+    state_ids, members = _conditions(market, event_type, at, {trial.filter_verb for trial in found} - {None}, spec)
+    trades = {(trial.policy.policy_id, trial.horizon): trial for trial in found}
+    scored = []
+    for (policy_id, horizon), trial in sorted(trades.items()):
+        leg = None if trial.policy.second_leg is None else market.second_legs.get(trial.policy.second_leg)
+        if trial.policy.second_leg is None or leg is not None:
+            scored.append((policy_id, horizon, _score_trial(market, leg, trial, at, direction, tainted, members, spec)))
+    return score_frame(scored, state_ids)
+
+
+def _conditions(
+    market: SymbolMarket, event_type: str, at: Integers, filters: Iterable[str | None], spec: Spec
+) -> tuple[list[str], Booleans]:
+    """Everything that scores are summed for and whether it holds at each event, sorted by name."""
+    columns = {name: market.states[name][at] for name in spec.state_ids(event_type) if name != ALL_STATES}
+    columns[ALL_STATES] = np.ones(len(at), dtype=bool)
     atoms, in_atoms = atom_members(atom_state_ids(spec, event_type), market.states, at)
-    state_ids, members = state_ids + atoms, np.column_stack([members, in_atoms])
-    frames = [
-        _score_trial(market, trial, at, direction, tainted, members, state_ids, spec)
-        for trial in event_trials(spec, event_type)
-    ]
-    return pl.concat(frames or [pl.DataFrame(schema=SCORE_SCHEMA)]).sort("policy", "horizon", "state_id", "day")
+    columns |= dict(zip(atoms, in_atoms.T, strict=True))
+    for verb in filters:
+        if verb is not None:
+            holds, holds_not = market.filters[verb]
+            columns |= {verb: holds[at], WITHOUT + verb: holds_not[at]}
+    names = sorted(columns)
+    return names, np.column_stack([columns[name] for name in names])
 
 
 def _score_trial(
     market: SymbolMarket,
+    leg: SecondLeg | None,
     trial: Trial,
     at: Integers,
     direction: Floats,
     tainted: Booleans,
     members: Booleans,
-    state_ids: list[str],
     spec: Spec,
-) -> pl.DataFrame:
+) -> DaySums:
     made = forward_trades(
-        market.bars,
+        market.bars if leg is None else leg.both,
         at,
         direction,
-        market.average_true_range[at],
+        (market.average_true_range if leg is None else market.spot_gap)[at],
         market.event_move[at],
         trial.policy,
         trial.horizon_bars,
     )
-    inside = _exits_inside(market, made.exit, at[made.event])
-    event, entry, exit_ = made.event[inside], made.entry[inside], made.exit[inside]
+    bar = at[made.event]
+    kept = _exits_inside(market, made.exit, bar)
+    if leg is not None:
+        kept &= leg.is_known(bar)
+    event, entry, exit_, side = made.event[kept], made.entry[kept], made.exit[kept], made.side[kept]
     bar = at[event]
-    abnormal = abnormal_returns(
-        made.gross[inside], direction[event], made.bars_held[inside], market.mean_bar_return[bar]
-    )
+    drift = market.mean_bar_return[bar]
+    volatility = market.volatility[bar]
     cost = round_trip_cost(
         spec.costs,
         spec.contract(market.symbol),
@@ -203,24 +262,35 @@ def _score_trial(
         market.day[entry],
         market.day[exit_],
         market.bars.open[entry],
-        market.volatility[bar],
+        volatility,
         market.turnover_usd[bar],
     )
+    impact = market_impact(spec.costs, volatility, market.turnover_usd[bar])
+    turnover, suspect = market.turnover_usd[bar], any_tainted(market.tainted_before, bar, exit_)
+    truth = None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, side)
+    if leg is not None:
+        drift = drift - leg.mean_bar_return[bar]
+        volatility = leg.difference_volatility[bar]
+        cost = cost + leg.round_trip_cost(spec, market.day[entry], market.day[exit_], entry, exit_, bar)
+        impact = impact + market_impact(spec.costs, leg.volatility[bar], leg.turnover_usd[bar])
+        turnover = np.minimum(turnover, leg.turnover_usd[bar])
+        suspect = suspect | any_tainted(leg.tainted_before, bar, exit_)
+        if truth is not None:
+            truth = truth - leg.truth(entry, exit_, side)
+    abnormal = abnormal_returns(made.gross[kept], side, exit_ - entry, drift)
     trades = TradeScores(
         market.day[bar],
-        standardised(abnormal, market.volatility[bar], trial.horizon_bars),
+        standardised(abnormal, volatility, trial.horizon_bars),
         abnormal,
         cost,
-        market_impact(spec.costs, market.volatility[bar], market.turnover_usd[bar]),
-        np.log(market.turnover_usd[bar]),
-        made.funding[inside],
-        None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, direction[event]),
+        impact,
+        np.log(turnover),
+        made.funding[kept],
+        made.favourable[kept],
+        made.adverse[kept],
+        truth,
     )
-    days, counts, sums = sum_by_day(trades, members[event])
-    suspect = tainted_by_day(
-        trades.day, tainted[event] | any_tainted(market.tainted_before, bar, exit_), members[event]
-    )
-    return score_frame(trial.policy.policy_id, trial.horizon, state_ids, days, counts, sums, suspect)
+    return sum_by_day(trades, members[event], tainted[event] | suspect)
 
 
 def _exits_inside(market: SymbolMarket, exits: Integers, event_bars: Integers) -> Booleans:

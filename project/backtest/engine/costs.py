@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from backtest.spec.models import Contract, Costs
+    from backtest.spec.models import Contract, Costs, SpotCosts
 
 Floats = NDArray[np.float64]
 BPS: Final = 1e-4
 EPOCH: Final = dt.date(1970, 1, 1)
 
 
-def taker_fees(costs: Costs, days: NDArray[np.int64]) -> Floats:
+def taker_fees(costs: Costs | SpotCosts, days: NDArray[np.int64]) -> Floats:
     """Taker fee per side (fraction) on each day (days since 1970-01-01), by the dated schedule.
 
     Days before the first period take that period's fee.

@@ -113,6 +113,7 @@ def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.date
         )
     schema = {
         "timestamp": pl.Datetime("ms", "UTC"),
+        "open": pl.Float64(),
         "close": pl.Float64(),
         "volume": pl.Float64(),
         "is_tainted": pl.Boolean(),
@@ -200,7 +201,8 @@ def features_hash(spec: Spec) -> str:
 
 
 def inputs_of(spec: Spec) -> set[str]:
-    """Columns and features that states, events and the discovery settings name."""
+    """Columns and features that states, events, filters and the discovery settings name."""
     named = {name for event in spec.events.values() for name in event.inputs}
     named |= {name for state in spec.states.values() for value in state.values.values() for name in value.inputs}
+    named |= {name for one in spec.filters.values() for name in one.condition.inputs}
     return named | {name for expression in spec.bar_expressions.values() for name in expression.inputs}

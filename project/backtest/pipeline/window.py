@@ -77,6 +77,13 @@ def symbol_frame(plan: Plan, spec: Spec, symbol: str) -> tuple[pl.DataFrame, dt.
     return perpetual_frame(plan, spec, symbol, start - spec.event_lookback_bars * BAR, end, inputs_of(spec)), start
 
 
+def trading_frame(plan: Plan, spec: Spec, symbol: str) -> pl.DataFrame:
+    """Bars of a symbol over the window with what its expected volatility and its turnover are read from."""
+    start, end = symbol_window(plan, symbol)
+    named = [spec.bar_expressions[field].inputs for field in ("expected_volatility", "bar_turnover_usd")]
+    return perpetual_frame(plan, spec, symbol, start - spec.event_lookback_bars * BAR, end, frozenset().union(*named))
+
+
 def feature_files(plan: Plan, symbol: str) -> Sequence[Path]:
     """Files that `symbol_frame` reads."""
     from backtest.spec.loader import load_spec

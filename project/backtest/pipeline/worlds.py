@@ -87,12 +87,13 @@ def with_features(bars: pl.DataFrame, spec: Spec, names: Collection[str]) -> pl.
 
 
 def inputs_of(spec: Spec, event_types: Collection[str], state_ids: Collection[str] | None = None) -> set[str]:
-    """Columns and features that these events, the states (all where left out) and the discovery settings name."""
+    """Columns and features that these events, the states (all where left out), filters and discovery settings name."""
     named = {name for event_type in event_types for name in spec.events[event_type].inputs}
     for state in spec.states.values():
         for state_id, expression in state.values.items():
             if state_ids is None or state_id in state_ids:
                 named |= expression.inputs
+    named |= {name for one in spec.filters.values() for name in one.condition.inputs}
     return named.union(*(expression.inputs for expression in spec.bar_expressions.values()))
 
 
@@ -210,10 +211,13 @@ def search_prepared(prepared: Mapping[str, Prepared], spec: Spec, *, shift_days:
     tested: Mapping[str, Sequence[str]] = {
         row["event_type"]: row["symbols"].split(",") for row in quality.filter("is_tested").iter_rows(named=True)
     }
-    hypotheses = register(spec, tested)
+    # A simulated basis reverts of itself, by how much nobody wrote down: of trades against spot the truth is unknown.
+    hypotheses = register(spec, tested).filter(~pl.col("policy").str.ends_with("less_spot"))
     scores = []
     for name, symbol in prepared.items():
-        arrays, events = symbol_market(symbol.frame, symbol.states, name, spec, folds), symbol.events
+        other = prepared.get(spec.discovery.pair(name) or "")
+        pair = None if other is None else other.frame
+        arrays, events = symbol_market(symbol.frame, symbol.states, name, spec, folds, pair=pair), symbol.events
         if shift_days:
             arrays, events = _shifted(arrays, events, shift_days)
         for event_type, names in tested.items():
@@ -242,6 +246,7 @@ def _shifted(market: SymbolMarket, events: pl.DataFrame, days: int) -> tuple[Sym
         market,
         fallback_direction=np.roll(market.fallback_direction, bars),
         states={name: np.roll(holds, bars) for name, holds in market.states.items()},
+        filters={verb: (np.roll(a, bars), np.roll(b, bars)) for verb, (a, b) in market.filters.items()},
     ), events.with_columns(market.timestamp.gather(pl.Series(moved)).alias("timestamp"))
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -27,6 +27,7 @@ from backtest.spec.models import (
     Discovery,
     Event,
     Feature,
+    Filter,
     Gates,
     KnownDefect,
     Model,
@@ -61,6 +62,12 @@ class CompiledState:
     model: State
     values: Mapping[str, CompiledExpression]
     """By state id."""
+
+
+@dataclass(frozen=True)
+class CompiledFilter:
+    model: Filter
+    condition: CompiledExpression
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,8 @@ class Spec:
     states: Mapping[str, CompiledState]
     events: Mapping[str, CompiledEvent]
     templates: Mapping[str, Template]
+    filters: Mapping[str, CompiledFilter]
+    """The verbs among the templates that have no trade of their own."""
     strategies: Mapping[str, CompiledStrategy]
     contracts: Mapping[str, Contract]
     gates: Gates
@@ -130,6 +139,7 @@ class Spec:
         reach = [event.lookback_bars for event in self.events.values()]
         reach += [value.lookback_bars for state in self.states.values() for value in state.values.values()]
         reach += [expression.lookback_bars for expression in self.bar_expressions.values()]
+        reach += [one.condition.lookback_bars for one in self.filters.values()]
         return max(reach, default=0)
 
     @property
@@ -144,6 +154,12 @@ class Spec:
         names = self.events[event_type].model.states
         chosen = self.states if names is None else names
         return (ALL_STATES, *(state_id for name in chosen for state_id in self.states[name].values))
+
+    @property
+    def conditions(self) -> Mapping[str, CompiledExpression]:
+        """What a ``state_id`` of a hypothesis stands for besides ``all``: values of states, and filters by their verb."""
+        states = {name: value for state in self.states.values() for name, value in state.values.items()}
+        return {**states, **{verb: one.condition for verb, one in self.filters.items()}}
 
     def contract(self, symbol: str) -> Contract:
         """The contract of a symbol; the default one where it has no file of its own."""
@@ -251,7 +267,9 @@ class _Reader:
         features = dict(self._folder("features", Feature, "name"))
         states = dict(self._folder("states", State, "name"))
         events = dict(self._folder("events", Event, "event_type"))
-        templates = dict(self._folder("templates", Template, "template_verb"))
+        verbs = dict(self._folder("templates", _template_model, "template_verb"))
+        templates = {name: verb for name, verb in verbs.items() if isinstance(verb, Template)}
+        filters = {name: verb for name, verb in verbs.items() if isinstance(verb, Filter)}
         strategies = dict(self._folder("strategies", Strategy, "strategy"))
         contracts = dict(self._folder("contracts", Contract, "symbol"))
         if DEFAULT_CONTRACT not in contracts:
@@ -273,14 +291,25 @@ class _Reader:
             self.faults.append(f"features/{name}.yaml: {name!r} is a bar column already")
         self._check_calendars(calendars, columns)
         self._check_templates(templates)
+        self._check_filters(filters, templates)
         compiled_features = self._compile_features(columns, features)
         names = [*columns, *features]
         compiled_states = {name: self._compile_state(state, names) for name, state in states.items()}
         self._check_state_ids(compiled_states)
+        for verb in sorted(
+            filters.keys() & {name for state in compiled_states.values() if state for name in state.values}
+        ):
+            self.faults.append(f"templates/{verb}.yaml: {verb!r} is the id of a state already")
+        compiled_filters = {
+            verb: CompiledFilter(one, condition)
+            for verb, one in filters.items()
+            if (condition := self._compile(f"templates/{verb}.yaml", "condition", one.condition, names, "boolean"))
+        }
         compiled_events = {
-            name: self._compile_event(event, names, columns, compiled_features, states, templates)
+            name: self._compile_event(event, names, columns, compiled_features, states, verbs)
             for name, event in events.items()
         }
+        self._check_filtered_events(events, compiled_filters, compiled_states)
         self._check_strategies(strategies, events)
         compiled_strategies = {
             name: self._compile_strategy(strategy, names, compiled_events) for name, strategy in strategies.items()
@@ -303,6 +332,8 @@ class _Reader:
                 "average_true_range",
                 "event_move",
                 "bar_turnover_usd",
+                "spot_turnover_usd",
+                "spot_gap",
             )
         }
         if self.faults:
@@ -313,7 +344,7 @@ class _Reader:
             "features": features,
             "states": states,
             "events": events,
-            "templates": templates,
+            "templates": verbs,
             "contracts": contracts,
             "gates": gates,
             "costs": costs,
@@ -327,6 +358,7 @@ class _Reader:
             states={name: state for name, state in compiled_states.items() if state is not None},
             events={name: event for name, event in compiled_events.items() if event is not None},
             templates=templates,
+            filters=compiled_filters,
             strategies={name: entry for name, entry in compiled_strategies.items() if entry is not None},
             contracts=contracts,
             gates=gates,
@@ -359,11 +391,14 @@ class _Reader:
             self.faults.append(f"{name}: is not readable YAML: {reason}")
             return None
 
-    def _validated(self, name: str, adapter: TypeAdapter[Any]) -> Any:
+    def _validated(self, name: str, adapter: TypeAdapter[Any] | Callable[[Any], type[Model]]) -> Any:
+        """The file as a model; `adapter` may choose it by what the file says."""
         before = len(self.faults)
         content = self._yaml(name)
         if len(self.faults) > before:
             return None
+        if not isinstance(adapter, TypeAdapter):
+            adapter = TypeAdapter(adapter(content))
         try:
             return adapter.validate_python(content)
         except ValidationError as fault:
@@ -384,8 +419,8 @@ class _Reader:
             return ()
         return self._single("known_defects", TypeAdapter(tuple[KnownDefect, ...])) or ()
 
-    def _folder(self, folder: str, model: type[M], key: str) -> Iterator[tuple[str, M]]:
-        adapter = TypeAdapter(model)
+    def _folder(self, folder: str, model: type[M] | Callable[[Any], type[M]], key: str) -> Iterator[tuple[str, M]]:
+        adapter: Any = TypeAdapter(model) if isinstance(model, type) else model
         for name in self.names:
             if not name.startswith(f"{folder}/"):
                 continue
@@ -468,7 +503,7 @@ class _Reader:
         columns: Mapping[str, Column],
         features: Mapping[str, CompiledFeature],
         states: Mapping[str, State],
-        templates: Mapping[str, Template],
+        templates: Mapping[str, Template | Filter],
     ) -> CompiledEvent | None:
         file = f"events/{event.event_type}.yaml"
         for field, chosen, known in (("templates", event.templates, templates), ("states", event.states or (), states)):
@@ -600,16 +635,72 @@ class _Reader:
                 )
 
     def _check_templates(self, templates: Mapping[str, Template]) -> None:
-        """Two verbs of one side with one policy would test the same series twice."""
+        """Two verbs with one policy that share a side would test the same series twice; mirrors are one test."""
         seen: dict[tuple[str, str], str] = {}
         for verb, template in templates.items():
-            key = (template.side, template.policy.policy_id)
-            if key in seen:
+            for side in template.sides:
+                key = (side, template.policy.policy_id)
+                if key in seen:
+                    self.faults.append(
+                        f"templates/{verb}.yaml: trades the same series as templates/{seen[key]}.yaml (side "
+                        f"{side!r}, policy {template.policy.policy_id}); give it another entry or exit, or remove it"
+                    )
+                    break
+            for side in template.sides:
+                seen.setdefault((side, template.policy.policy_id), verb)
+
+    def _check_filters(self, filters: Mapping[str, Filter], templates: Mapping[str, Template]) -> None:
+        for verb, one in filters.items():
+            file, bases = f"templates/{verb}.yaml", {}
+            for field, side in (("base_with", "with"), ("base_against", "against")):
+                base = getattr(one, field)
+                if base is None:
+                    continue
+                if base not in templates:
+                    self.faults.append(
+                        f"{file}: {field} is {base!r}, no verb with a trade.{did_you_mean(base, templates)}"
+                    )
+                elif side not in templates[base].sides:
+                    self.faults.append(f"{file}: {field} is {base!r}, which trades {templates[base].side} the event")
+                else:
+                    bases[base] = templates[base].policy.policy_id
+            if len(set(bases.values())) > 1:
+                shown = " and ".join(f"{base} ({policy})" for base, policy in bases.items())
                 self.faults.append(
-                    f"templates/{verb}.yaml: trades the same series as templates/{seen[key]}.yaml (side "
-                    f"{template.side!r}, policy {template.policy.policy_id}); give it another entry or exit, or remove it"
+                    f"{file}: its bases {shown} are no mirrors of each other; a filter has one base trade"
                 )
-            seen.setdefault(key, verb)
+
+    def _check_filtered_events(
+        self,
+        events: Mapping[str, Event],
+        filters: Mapping[str, CompiledFilter],
+        states: Mapping[str, CompiledState | None],
+    ) -> None:
+        """A filter needs its base trade beside it; one that repeats another condition of the event asks the same twice."""
+        for event_type, event in events.items():
+            conditioned = states if event.states is None else event.states
+            known = [found for state in conditioned if (found := states.get(state)) is not None]
+            asked = {_normalised(value.text): name for state in known for name, value in state.values.items()}
+            for verb in sorted(filters.keys() & set(event.templates)):
+                model, text = filters[verb].model, _normalised(filters[verb].condition.text)
+                if not {model.base_with, model.base_against} & set(event.templates):
+                    bases = " or ".join(base for base in (model.base_with, model.base_against) if base)
+                    self.faults.append(f"events/{event_type}.yaml: {verb} filters {bases}, which templates do not name")
+                if text in asked:
+                    self.faults.append(
+                        f"events/{event_type}.yaml: {verb} has the condition of {asked[text]}, which the event is tested "
+                        "under already; remove one of them"
+                    )
+                asked.setdefault(text, verb)
+
+
+def _template_model(content: Any) -> type[Template | Filter]:
+    """A file with a condition is a filter."""
+    return Filter if isinstance(content, dict) and "condition" in content else Template
+
+
+def _normalised(expression: str) -> str:
+    return "".join(expression.split())
 
 
 def _described(error: Mapping[str, Any], content: Any) -> str:
@@ -630,7 +721,7 @@ def _plain(value: Any) -> Any:
     """Models, compiled objects and mappings as JSON values."""
     if isinstance(value, Model):
         return value.model_dump(mode="json")
-    if isinstance(value, CompiledFeature | CompiledState | CompiledEvent | CompiledStrategy):
+    if isinstance(value, CompiledFeature | CompiledState | CompiledEvent | CompiledFilter | CompiledStrategy):
         return _plain(value.model)
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}

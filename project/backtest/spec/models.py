@@ -230,17 +230,38 @@ class Calendar(Model):
         return (self.name, f"minutes_to_{self.name}", f"minutes_since_{self.name}")
 
 
+SecondLeg = Literal["spot", "pair"]
+"""What the other leg of a relative-value trade is: the spot market of the symbol, or another perpetual (`pairs`)."""
+
+
 class Policy(Model):
     """How a trade enters and leaves, seen from the event's direction; two policies that are equal trade the same series.
 
-    A barrier is met when a bar *closes* beyond it; the trade leaves at the next open.
+    Every policy can be traded: it decides at closes and trades at the open of a later bar. A barrier is met when a bar
+    *closes* beyond it; the trade leaves at the next open.
+
+    Attributes
+    ----------
+    entry_lag_bars : bars from the close that decides on the entry to the open at which it is made.
+    retrace_fraction, retrace_within_bars : wait, at most so many bars, for the first close that gives back this fraction
+        of the move that led to the event.
+    breakout_atr, breakout_within_bars : wait, at most so many bars, for the first close this many ATR away from the
+        event's close, to either side. The side of that break takes the place of the event's direction in everything
+        that follows: barriers, returns, the sign of the verb.
+    upper_barrier_atr, lower_barrier_atr : a close this far for, or against, that direction ends the trade, in ATR at the
+        event; of a trade with a second leg, in gaps between the legs (`Discovery.spot_gap`).
+    second_leg : the trade earns the return of the perpetual less that of this leg, of the same notional, entered and left
+        at the same opens.
     """
 
     entry_lag_bars: Annotated[int, Field(ge=1, le=288)]
     retrace_fraction: Annotated[float, Field(gt=0, le=2)] | None = None
     retrace_within_bars: Annotated[int, Field(ge=1, le=288)] = 1
+    breakout_atr: Annotated[float, Field(gt=0, le=100)] | None = None
+    breakout_within_bars: Annotated[int, Field(ge=1, le=288)] = 1
     upper_barrier_atr: Annotated[float, Field(gt=0, le=100)] | None = None
     lower_barrier_atr: Annotated[float, Field(gt=0, le=100)] | None = None
+    second_leg: SecondLeg | None = None
 
     @property
     def has_barriers(self) -> bool:
@@ -248,7 +269,7 @@ class Policy(Model):
 
     @property
     def policy_id(self) -> str:
-        """A short unique name, such as ``lag1`` or ``lag1_up2_down1.5_retrace0.5in6``."""
+        """A short unique name, such as ``lag1`` or ``lag1_up2_down1.5_retrace0.5in6`` or ``lag1_less_spot``."""
         parts = [f"lag{self.entry_lag_bars}"]
         if self.upper_barrier_atr is not None:
             parts.append(f"up{self.upper_barrier_atr:g}")
@@ -256,61 +277,132 @@ class Policy(Model):
             parts.append(f"down{self.lower_barrier_atr:g}")
         if self.retrace_fraction is not None:
             parts.append(f"retrace{self.retrace_fraction:g}in{self.retrace_within_bars}")
+        if self.breakout_atr is not None:
+            parts.append(f"break{self.breakout_atr:g}in{self.breakout_within_bars}")
+        if self.second_leg is not None:
+            parts.append(f"less_{self.second_leg}")
         return "_".join(parts)
+
+    @property
+    def is_its_own_mirror(self) -> bool:
+        """Whether the trade on the other side is minus this one: its barriers are equal, or it has none."""
+        return self.upper_barrier_atr == self.lower_barrier_atr
+
+    @property
+    def waits_bars(self) -> int:
+        """Bars after the event in which the close that decides on the entry may lie."""
+        waits = (self.retrace_fraction, self.retrace_within_bars), (self.breakout_atr, self.breakout_within_bars)
+        return max((bars for condition, bars in waits if condition is not None), default=0)
 
     def longest_window_bars(self, horizon: int) -> int:
         """Bars from the event to the last bar whose price the trade may use when nothing is halted."""
-        waited = self.retrace_within_bars if self.retrace_fraction is not None else 0
-        return waited + self.entry_lag_bars + horizon
+        return self.waits_bars + self.entry_lag_bars + horizon
 
 
 class Entry(Model):
-    """When a template enters: `lag_bars` after the event's bar, or after the first close that retraces."""
+    """When a template enters: `lag_bars` after the event's bar, or after the first close that retraces or breaks out."""
 
     lag_bars: Annotated[int, Field(ge=1, le=288)] = 1
     retrace_fraction: Annotated[float, Field(gt=0, le=2)] | None = None
+    breakout_atr: Annotated[float, Field(gt=0, le=100)] | None = None
     within_bars: Annotated[int, Field(ge=1, le=288)] | None = None
 
     @model_validator(mode="after")
-    def _retrace_is_bounded(self) -> Entry:
-        if (self.retrace_fraction is None) != (self.within_bars is None):
-            raise ValueError("retrace_fraction and within_bars go together")
+    def _waiting_is_bounded(self) -> Entry:
+        if self.retrace_fraction is not None and self.breakout_atr is not None:
+            raise ValueError("retrace_fraction and breakout_atr are two entries; a template has one")
+        waits = self.retrace_fraction is not None or self.breakout_atr is not None
+        if waits != (self.within_bars is not None):
+            raise ValueError("within_bars goes together with retrace_fraction or breakout_atr")
         return self
 
 
 class Exit(Model):
-    """When a template leaves before its horizon: a close this many ATR in its favour or against it."""
+    """When a template leaves before its horizon: a close this far in its favour or against it.
+
+    In ATR; of a trade against spot in gaps, the distance of the basis from its mean when the event occurred.
+    """
 
     target_atr: Annotated[float, Field(gt=0, le=100)] | None = None
     stop_atr: Annotated[float, Field(gt=0, le=100)] | None = None
+    target_gaps: Annotated[float, Field(gt=0, le=100)] | None = None
+    stop_gaps: Annotated[float, Field(gt=0, le=100)] | None = None
 
 
 class Template(Model):
-    """A trade verb: which side of the event's direction it takes, how it enters and how it leaves."""
+    """A trade verb: which side of the event's direction it takes, how it enters and how it leaves.
+
+    A verb of either side is one two-sided test under one name: the trade on the other side must be minus this one.
+    """
 
     template_verb: Name
-    side: Literal["with", "against"]
+    side: Literal["with", "against", "either"]
     description: str
+    second_leg: SecondLeg | None = None
     entry: Entry = Entry()
     exit: Exit = Exit()
 
+    @model_validator(mode="after")
+    def _is_one_trade(self) -> Template:
+        in_atr = (self.exit.target_atr, self.exit.stop_atr) != (None, None)
+        in_gaps = (self.exit.target_gaps, self.exit.stop_gaps) != (None, None)
+        if in_gaps and self.second_leg != "spot":
+            raise ValueError("target_gaps and stop_gaps need second_leg: spot; the others are target_atr and stop_atr")
+        if self.second_leg is not None and (in_atr or self.entry.within_bars is not None):
+            raise ValueError(
+                "a trade of two legs enters after lag_bars and leaves at its horizon, or after target_gaps or stop_gaps "
+                "where its second leg is spot"
+            )
+        if self.side == "either" and not self.policy.is_its_own_mirror:
+            raise ValueError("side 'either' needs a target and a stop at the same distance, or neither")
+        if self.side != "either" and self.entry.breakout_atr is not None:
+            raise ValueError("breakout_atr needs side 'either': the break, not the event, gives the direction")
+        return self
+
     @property
-    def sign(self) -> int:
-        """+1 for a trade in the event's direction, −1 for one against it."""
-        return 1 if self.side == "with" else -1
+    def sides(self) -> tuple[Literal["with", "against"], ...]:
+        """The sides it can end on."""
+        return ("with", "against") if self.side == "either" else (self.side,)
 
     @property
     def policy(self) -> Policy:
-        upper, lower = self.exit.target_atr, self.exit.stop_atr
+        upper = self.exit.target_atr if self.exit.target_gaps is None else self.exit.target_gaps
+        lower = self.exit.stop_atr if self.exit.stop_gaps is None else self.exit.stop_gaps
         if self.side == "against":
             upper, lower = lower, upper
+        retraces, breaks_out = self.entry.retrace_fraction is not None, self.entry.breakout_atr is not None
+        within = self.entry.within_bars or 1
         return Policy(
             entry_lag_bars=self.entry.lag_bars,
             retrace_fraction=self.entry.retrace_fraction,
-            retrace_within_bars=self.entry.within_bars or 1,
+            retrace_within_bars=within if retraces else 1,
+            breakout_atr=self.entry.breakout_atr,
+            breakout_within_bars=within if breaks_out else 1,
             upper_barrier_atr=upper,
             lower_barrier_atr=lower,
+            second_leg=self.second_leg,
         )
+
+
+class Filter(Model):
+    """A filter verb: no trade of its own. Its hypothesis is that a base trade earns more where `condition` holds at the
+    event's bar than where it does not.
+
+    ``base_with`` and ``base_against`` name the base trade on either side (mirror verbs); with both, one two-sided test
+    whose sign picks the side. Bars at which the condition is unknown belong to neither group.
+    """
+
+    template_verb: Name
+    description: str
+    condition: Expression
+    base_with: Name | None = None
+    base_against: Name | None = None
+
+    @model_validator(mode="after")
+    def _has_a_base(self) -> Filter:
+        if self.base_with is None and self.base_against is None:
+            raise ValueError("needs base_with, base_against or both: the trade that it filters")
+        return self
 
 
 class MarginBracket(Model):
@@ -427,6 +519,20 @@ class FeePeriod(Model):
         return (regular, *self.tiers)
 
 
+class SpotCosts(Model):
+    """What the spot leg of a relative-value trade costs; its impact has the coefficient of the perpetual's."""
+
+    fees: Annotated[tuple[FeePeriod, ...], Field(min_length=1)]
+    half_spread_bps: dict[str, Annotated[float, Field(ge=0, le=1000)]]
+    borrow_bps_per_day: Annotated[float, Field(ge=0, le=1000)]
+    """Interest on what is sold short. Charged on either side, as it must be paid on one of them."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> SpotCosts:
+        _check_costs(self.fees, self.half_spread_bps)
+        return self
+
+
 class Costs(Model):
     """What a round trip costs besides funding."""
 
@@ -434,19 +540,24 @@ class Costs(Model):
     half_spread_bps: dict[str, Annotated[float, Field(ge=0, le=1000)]]
     impact_coefficient: Annotated[float, Field(ge=0, le=100)]
     order_usd: Annotated[float, Field(gt=0)]
+    spot: SpotCosts
 
     @model_validator(mode="after")
     def _complete(self) -> Costs:
-        if "default" not in self.half_spread_bps:
-            raise ValueError("half_spread_bps needs an entry 'default'")
-        dates = [period.since for period in self.fees]
-        if dates != sorted(set(dates)):
-            raise ValueError("fees are listed by ascending, distinct 'since' dates")
+        _check_costs(self.fees, self.half_spread_bps)
         return self
 
     def on(self, day: dt.date) -> FeePeriod:
         """The fees of a day; those of the first period before it starts."""
         return next((period for period in reversed(self.fees) if period.since <= day), self.fees[0])
+
+
+def _check_costs(fees: tuple[FeePeriod, ...], half_spread_bps: dict[str, float]) -> None:
+    if "default" not in half_spread_bps:
+        raise ValueError("half_spread_bps needs an entry 'default'")
+    dates = [period.since for period in fees]
+    if dates != sorted(set(dates)):
+        raise ValueError("fees are listed by ascending, distinct 'since' dates")
 
 
 class Stability(Model):
@@ -547,7 +658,7 @@ class Gates(Model):
 
 
 class Discovery(Model):
-    """How hypotheses are tested; the four expressions are read at the event's bar."""
+    """How hypotheses are tested; the expressions are read at the event's bar."""
 
     discovery_share: Annotated[float, Field(gt=0, lt=1)]
     sign_flip_draws: Annotated[int, Field(ge=99, le=99_999)]
@@ -560,6 +671,23 @@ class Discovery(Model):
     average_true_range: Expression
     event_move: Expression
     bar_turnover_usd: Expression
+    spot_turnover_usd: Expression
+    spot_gap: Expression
+    """How far the perpetual is from spot beyond what is usual, a fraction ≥ 0; the unit of `Exit.target_gaps`."""
+    pairs: Annotated[dict[str, str], Field(min_length=1)]
+    """The symbol that is the second leg of each symbol's pair trades; ``default`` for symbols without their own entry."""
+
+    @model_validator(mode="after")
+    def _pairs_are_two(self) -> Discovery:
+        alone = [symbol for symbol, other in self.pairs.items() if symbol == other]
+        if alone:
+            raise ValueError(f"pairs: {alone[0]} is paired with itself")
+        return self
+
+    def pair(self, symbol: str) -> str | None:
+        """The second leg of a symbol's pair trades; None where it has none."""
+        other = self.pairs.get(symbol, self.pairs.get("default"))
+        return None if other == symbol else other
 
 
 class PlantedEdge(Model):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from backtest.spec.models import POOLED, Model
+from backtest.spec.models import ALL_STATES, POOLED, Model
 from backtest.strategies.rules import (
     ALWAYS,
     Exits,
@@ -178,9 +178,8 @@ def _blueprint(row: Mapping[str, Any], spec: Spec, search: SearchFacts) -> Bluep
 
 
 def _condition(spec: Spec, state_id: str) -> str:
-    """The expression of a state; that which always holds for the state ``all``."""
-    texts = {name: value.text for state in spec.states.values() for name, value in state.values.items()}
-    return one_line(texts[state_id]) if state_id in texts else ALWAYS
+    """The expression of a state or of a filter; that which always holds for the state ``all``."""
+    return ALWAYS if state_id == ALL_STATES else one_line(spec.conditions[state_id].text)
 
 
 def to_jsonl(blueprints: Sequence[Blueprint]) -> str:

@@ -53,6 +53,8 @@ def scores(effect_bps: float, seed: int = 0, sigma_bps: float = 30.0) -> pl.Data
                             "sum_impact": np.full(len(days), 1e-4),
                             "sum_log_turnover": np.full(len(days), np.log(1e7)),
                             "sum_funding": np.zeros(len(days)),
+                            "sum_favourable": np.full(len(days), 20e-4),
+                            "sum_adverse": np.full(len(days), 10e-4),
                         },
                         schema=SCORE_SCHEMA,
                     ).with_columns(pl.lit(event).alias("event_type"), pl.lit(symbol).alias("symbol"))

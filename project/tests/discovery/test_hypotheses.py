@@ -59,7 +59,7 @@ def test_no_two_hypotheses_of_the_shipped_spec_have_the_same_key() -> None:
     hypotheses = register(SPEC, {name: ["BTCUSDT", "ETHUSDT"] for name in SPEC.events})
     assert hypotheses.select(KEY).is_unique().all()
     for event_type in SPEC.events:
-        verbs = [(t.horizon, v) for t in event_trials(SPEC, event_type) for v in (t.with_verb, t.against_verb) if v]
+        verbs = [(t.horizon, v) for t in event_trials(SPEC, event_type) for v in {t.with_verb, t.against_verb} if v]
         assert len(set(verbs)) == len(verbs)
 
 
@@ -74,8 +74,8 @@ def test_the_hash_does_not_depend_on_the_order_and_does_on_the_content() -> None
 
 
 def test_the_longest_window_covers_waiting_lag_and_horizon() -> None:
-    # pullback_entry waits up to 6 bars, enters one later and holds 12.
-    assert longest_window_bars(SPEC) == 19
+    # pullback_entry waits up to 6 bars, enters one later and holds 48.
+    assert longest_window_bars(SPEC) == 55
     assert isinstance(register(SPEC, {}), pl.DataFrame)
 
 

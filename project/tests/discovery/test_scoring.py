@@ -23,7 +23,7 @@ def test_states_that_begin_later_than_the_bars_hold_at_their_own_bars() -> None:
     frame = pl.DataFrame({"timestamp": stamps}).with_columns(
         pl.lit(False).alias("is_zero_volume"),
         pl.lit(None, dtype=pl.Float64).alias("funding_stamp_rate"),
-        *(pl.lit(100.0).alias(name) for name in sorted(inputs | {"open", "close"})),
+        *(pl.lit(100.0).alias(name) for name in sorted(inputs | {"open", "high", "low", "close"})),
     )
     states = frame.select("timestamp", (pl.col("timestamp").dt.hour() == 7).alias("seven"))[288:]
     market = symbol_market(frame, states, "BTCUSDT", SPEC, FOLDS)

@@ -43,8 +43,8 @@ def test_day_scores_carry_the_truth_only_where_it_is_known() -> None:
     days = np.array([1, 1, 2])
     members = np.array([[True, True], [True, False], [True, False]])
     for truth in (None, np.array([1e-4, 2e-4, 4e-4])):
-        trades = TradeScores(days, ones, ones, ones, ones, ones, ones, truth)
-        frame = score_frame("time", "5m", ["all", "some"], *sum_by_day(trades, members))
+        trades = TradeScores(days, *[ones] * 8, truth)
+        frame = score_frame([("time", "5m", sum_by_day(trades, members, np.zeros(3, bool)))], ["all", "some"])
         known = {} if truth is None else {SUM_TRUTH: pl.Float64()}
         assert dict(frame.schema) == {**SCORE_SCHEMA, **known}
         if truth is not None:

@@ -73,8 +73,13 @@ def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("events/VOL_SHOCK.yaml", "[5m, 15m, 60m]", "[5m, 7m]", "horizons.1: found '7m'; a horizon is a multiple of 5"),
-        ("events/VOL_SHOCK.yaml", "[mean_reversion,", "[mean_reversal,", "Did you mean 'mean_reversion'?"),
+        (
+            "events/VOL_SHOCK.yaml",
+            "[5m, 15m, 60m, 4h]",
+            "[5m, 7m]",
+            "horizons.1: found '7m'; a horizon is a multiple of 5",
+        ),
+        ("events/VOL_SHOCK.yaml", "mean_reversion,", "mean_reversal,", "Did you mean 'mean_reversion'?"),
         ("events/VOL_SHOCK.yaml", "family:", "famly:", "famly: is no field that is known here"),
         ("events/VOL_SHOCK.yaml", "when: ", "when: 1 + ", "VOL_SHOCK.yaml: when:"),
         ("events/VOL_SHOCK.yaml", "direction: sign(return_1h)", "direction: return_1h > 0", "is a boolean; a number"),

@@ -12,7 +12,7 @@ from backtest.pipeline.window import coverage_warnings, run_window, window_param
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("states", "events", "templates", "gates", "discovery")
+    return load_spec(plan.spec_root).part_hash("states", "events", "templates", "filters", "gates", "discovery")
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
