@@ -87,10 +87,10 @@ class FetchOptions(RunOptions):
     allow_missing: AllowMissing = False
 
 
-O = TypeVar("O")
+T = TypeVar("T")
 
 
-def with_options(options: type[O]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(options: type[T]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function whose first parameter is `options`, a dataclass: each field becomes an option.
 
     Its other parameters are options as they stand, before the fields.

@@ -69,8 +69,8 @@ def simulate(run_id: RequiredRunId, strategies: Strategies = None, workers: Work
     import dataclasses
 
     from backtest.lake.paths import DataRoot
-    from backtest.pipeline.chosen_strategies import request_to_trade
     from backtest.pipeline.runs import TRADED
+    from backtest.pipeline.trading_again import request_to_trade
 
     names = _checked(strategies, run_id)
     request = request_to_trade(DataRoot.from_environment(), spec_root(), run_id, names)

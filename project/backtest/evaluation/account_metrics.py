@@ -91,7 +91,8 @@ def expectancy_interval(net_return: Floats, day: Integers) -> tuple[float | None
     if not len(net_return):
         return None, None, None
     days, group = np.unique(day, return_inverse=True)
-    sums, counts = np.bincount(group, weights=net_return), np.bincount(group).astype(np.float64)
+    sums: Floats = np.bincount(group, weights=net_return).astype(np.float64)
+    counts: Integers = np.bincount(group).astype(np.int64)
     found = cluster_t(sums, counts, np.zeros(len(days), np.int64), 1)
     mean, error, freedom = (float(values[0]) for values in (found.mean, found.standard_error, found.degrees_of_freedom))
     if not np.isfinite(error):

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.discovery.candidates import GATES
+from backtest.discovery.gates import GATES
 from backtest.spec.models import POOLED
 
 if TYPE_CHECKING:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backtest.errors import MisuseError, RunError, did_you_mean
-from backtest.lake.files import read_json
+from backtest.errors import MisuseError, did_you_mean
 from backtest.lake.paths import DataRoot
 from backtest.pipeline.blueprint_files import blueprint, run_blueprints, runs_with_blueprints
-from backtest.pipeline.runs import Request
 
 if TYPE_CHECKING:
     from backtest.pipeline.stage import Plan
@@ -71,30 +67,6 @@ def check_names(text: str | None, spec: Spec, root: DataRoot, run_id: str | None
             "Add one: docs/adding_a_strategy.md"
         )
     return tuple(dict.fromkeys(known.get(name, name) for name in names))
-
-
-def request_to_trade(root: DataRoot, spec_root: Path, run_id: str, strategies: str) -> Request:
-    """The request of a finished discovery again, for the backtest alone; RunError where there is none."""
-    root.require()
-    if not root.run_manifest(run_id).is_file() or not root.design(run_id).is_file():
-        known = sorted(path.parents[2].name for path in root.path.glob("lake/runs/*/design.json"))
-        raise RunError(
-            f"there is no discovery {run_id} in {root.path} whose data could be traded.{did_you_mean(run_id, known)} Runs: "
-            f"{', '.join(known[-10:]) or 'none'}. Make one: make discover-edges RUN_ID={run_id}"
-        )
-    manifest = read_json(root.run_manifest(run_id))
-    start, end = (
-        dt.datetime.fromisoformat(manifest[bound]) if manifest.get(bound) else None for bound in ("start", "end")
-    )
-    return Request(
-        root=root,
-        spec_root=spec_root,
-        run_id=run_id,
-        symbols=tuple(manifest["symbols"]),
-        start=start,
-        end=end,
-        parameters={**manifest["parameters"], "strategies": strategies},
-    )
 
 
 def chosen_rules(plan: Plan, spec: Spec) -> list[ChosenRule]:

@@ -86,7 +86,7 @@ def months_table(monthly: pl.DataFrame) -> Table:
 def backtest_lines(summary: Mapping[str, Any]) -> list[str]:
     """What was carried, liquidated and skipped, and the warnings."""
     lines = [
-        f"{summary['n_trades']:,} trades; {summary['n_carried']:,} were carried because their exit could not be filled in time, "
+        f"{summary['n_trades']:,} trades; {summary['n_carried']:,} were carried because their exit could not be filled, "
         f"{summary['n_liquidated']:,} liquidated; {summary['n_skipped']:,} signals became no trade"
         + (":" if summary["skipped"] else ".")
     ]

@@ -22,6 +22,8 @@ KINDS: Final[dict[str, Kind]] = {
     "event_move": "number",
     "expected_volatility": "number",
     "bar_turnover_usd": "number",
+    "spot_gap": "number",
+    "spot_turnover_usd": "number",
 }
 """What each expression of a rule is; the invalidation, where there is one, is a boolean."""
 INVALIDATION: Final = "exits.invalidation"

@@ -66,12 +66,9 @@ def tested_trades(compiled: CompiledRule, rows: SymbolRows, at: Integers, direct
     usable = (np.abs(direction) == 1.0) & np.isfinite(volatility) & np.isfinite(turnover) & (turnover > 0)
     at, direction = at[usable], direction[usable]
     frame = rows.frame
-    bars = Bars(
-        frame["open"].fill_null(np.nan).to_numpy(),
-        frame["close"].fill_null(np.nan).to_numpy(),
-        (frame["open"].is_not_null() & ~frame["is_zero_volume"]).to_numpy(),
-        frame["funding_stamp_rate"].fill_null(0.0).to_numpy(),
-    )
+    opens, highs, lows, closes = (frame[name].fill_null(np.nan).to_numpy() for name in ("open", "high", "low", "close"))
+    tradable = (frame["open"].is_not_null() & ~frame["is_zero_volume"]).to_numpy()
+    bars = Bars(opens, highs, lows, closes, tradable, frame["funding_stamp_rate"].fill_null(0.0).to_numpy())
     made = forward_trades(
         bars,
         at,
@@ -100,6 +97,8 @@ def reason_not_comparable(compiled: CompiledRule) -> str | None:
     exits = compiled.rule.exits
     if exits.intrabar_stop_atr is not None or exits.intrabar_target_atr is not None:
         return "it has orders that rest inside bars, which the search does not test"
+    if compiled.rule.policy.second_leg is not None:
+        return "it has two legs, and certificates compare one"
     if exits.invalidation is not None:
         return "it has an invalidation, which the search does not test"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,9 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.engine.account import Account, FixedFraction, FixedNotional, Sizing, VolatilityTarget
-from backtest.engine.market import Market, contract_rules
+from backtest.engine.market import InstrumentRules, Market, contract_rules
 from backtest.engine.signals import Signals
 from backtest.errors import DataError
+from backtest.strategies.rules import SPOT
 
 if TYPE_CHECKING:
     from backtest.spec.models import Contract, Costs
@@ -24,11 +25,20 @@ BAR: Final = np.timedelta64(5, "m")
 PRICES: Final = ("open", "high", "low", "close", "mark", "volatility", "turnover_usd")
 
 
-def portfolio_market(bars: Mapping[str, pl.DataFrame], contracts: Mapping[str, Contract], costs: Costs) -> Market:
+def portfolio_market(
+    bars: Mapping[str, pl.DataFrame],
+    contracts: Mapping[str, Contract],
+    costs: Costs,
+    spot_of: Collection[str] = (),
+) -> Market:
     """The symbols' bars (`signals.MARKET_SCHEMA`, each a full grid) on the grid from the first to the last of all.
 
-    A symbol that starts later or ends earlier has missing bars there. DataError where there is no bar at all.
+    A symbol that starts later or ends earlier has missing bars there. The spot markets of the symbols in `spot_of` are
+    instruments of their own, after all perpetuals: without funding, with the higher of open and close for the high (only
+    opens and closes are kept of spot), the perpetual's volatility, the fees and half-spread of ``costs.spot``, and the
+    perpetual's margin. DataError where there is no bar at all.
     """
+    bars = {**bars, **{symbol + SPOT: _spot_bars(bars[symbol]) for symbol in spot_of}}
     spans = {symbol: frame["timestamp"].to_numpy() for symbol, frame in bars.items() if len(frame)}
     if not spans:
         raise DataError("none of the symbols has a bar in the window.")
@@ -47,8 +57,33 @@ def portfolio_market(bars: Mapping[str, pl.DataFrame], contracts: Mapping[str, C
             array[row, at : at + len(stamps)] = (
                 values.fill_null(np.nan).to_numpy() if name in PRICES else values.to_numpy()
             )
-    rules = tuple(contract_rules(contracts[symbol], costs, grid, symbol=symbol) for symbol in symbols)
+    rules = tuple(_rules(name, contracts, costs, grid) for name in symbols)
     return Market(instruments=symbols, timestamp=grid, rules=rules, **arrays)
+
+
+def _spot_bars(frame: pl.DataFrame) -> pl.DataFrame:
+    """A symbol's spot market with the columns of its perpetual."""
+    return frame.select(
+        "timestamp",
+        pl.col("spot_open").alias("open"),
+        pl.max_horizontal("spot_open", "spot_close").alias("high"),
+        pl.min_horizontal("spot_open", "spot_close").alias("low"),
+        pl.col("spot_close").alias("close"),
+        pl.col("spot_close").alias("mark"),
+        pl.lit(0.0).alias("funding"),
+        pl.col("spot_tradable").alias("tradable"),
+        (~pl.col("spot_tradable")).alias("tainted"),
+        "volatility",
+        pl.col("spot_turnover_usd").alias("turnover_usd"),
+    )
+
+
+def _rules(name: str, contracts: Mapping[str, Contract], costs: Costs, grid: NDArray[np.datetime64]) -> InstrumentRules:
+    symbol = name.removesuffix(SPOT)
+    if name == symbol:
+        return contract_rules(contracts[symbol], costs, grid, symbol=symbol)
+    spot = costs.model_copy(update={"fees": costs.spot.fees, "half_spread_bps": costs.spot.half_spread_bps})
+    return contract_rules(contracts[symbol], spot, grid, symbol=symbol)
 
 
 def portfolio_signals(
@@ -68,6 +103,12 @@ def portfolio_signals(
     number = {name: index for index, name in enumerate(strategies)}
     place = {symbol: index for index, symbol in enumerate(market.instruments)}
     rows, stacked = _stacked(masks, market)
+    decision = ((entries["decision_time"].to_numpy() - start) // BAR).astype(np.int64)
+    instrument = _indices(entries["symbol"], place)
+    hedge = _indices(entries["second_leg"].fill_null(""), {**place, "": -1})
+    # Distances of two legs are fractions of the first one's entry: a price as soon as it is entered.
+    entered = np.minimum(decision + entries["entry_lag_bars"].to_numpy(), market.n_bars - 1)
+    scale = np.where(hedge >= 0, market.open[instrument, entered], 1.0)
     keys = zip(entries["strategy"], entries["symbol"], strict=True)
     invalidation = np.array([rows.get(key, -1) for key in keys], dtype=np.int64)
     identity = entries.select(
@@ -75,19 +116,20 @@ def portfolio_signals(
     ).to_series()
     made = Signals(
         strategy=_indices(entries["strategy"], number),
-        instrument=_indices(entries["symbol"], place),
-        decision_bar=((entries["decision_time"].to_numpy() - start) // BAR).astype(np.int64),
+        instrument=instrument,
+        decision_bar=decision,
         side=entries["side"].to_numpy().astype(np.int64),
         horizon_bars=entries["horizon_bars"].to_numpy().astype(np.int64),
         strategies=tuple(strategies),
         entry_lag_bars=entries["entry_lag_bars"].to_numpy().astype(np.int64),
         event_id=identity.to_numpy(),
-        close_target=_price(entries["close_target"]),
-        close_stop=_price(entries["close_stop"]),
+        close_target=_price(entries["close_target"]) * scale,
+        close_stop=_price(entries["close_stop"]) * scale,
         target_distance=_price(entries["target_distance"]),
         stop_distance=_price(entries["stop_distance"]),
         invalidation=invalidation,
         invalidation_masks=stacked,
+        hedge_instrument=hedge,
     )
     return made, entries
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ALWAYS = "True"
 """The condition that always holds."""
+SPOT = " spot"
+"""Ends the name of a symbol's spot market as an instrument."""
 
 
 class Exits(Model):
@@ -37,6 +39,8 @@ class TradingRule(Model):
 
     ``trigger``, ``event_direction``, ``fallback_direction``, ``condition``, ``exits.invalidation`` and the bar expressions are
     in the causal expression language, with ``parameters`` as names; ``definitions`` are the features they rest on.
+    ``second_legs`` names the instrument that each symbol is traded against, where the policy has a second leg: the same
+    notional on the other side, entered and left at the same opens. The unit of its close barriers is then ``spot_gap``.
     ``direction`` is +1 for a trade with the event's direction and −1 for one against it. ``policy`` says how the trade is
     entered and holds its close barriers seen from the *event's* direction; ``exits`` has them seen from the trade's side.
     """
@@ -60,6 +64,9 @@ class TradingRule(Model):
     event_move: Expression
     expected_volatility: Expression
     bar_turnover_usd: Expression
+    spot_gap: Expression
+    spot_turnover_usd: Expression
+    second_legs: Mapping[str, str]
     definitions: Mapping[str, Expression]
     costs: Costs
     contracts: Mapping[str, Contract]
@@ -73,10 +80,29 @@ class TradingRule(Model):
             raise ValueError("exits and policy name different close barriers; from the trade's side they are the same")
         if self.entry_lag_bars != self.policy.entry_lag_bars:
             raise ValueError("entry_lag_bars differs from the policy's")
-        missing = [symbol for symbol in self.symbols if symbol not in self.contracts]
+        perpetuals = [name for name in self.second_legs.values() if not name.endswith(SPOT)]
+        missing = [symbol for symbol in (*self.symbols, *perpetuals) if symbol not in self.contracts]
         if missing:
             raise ValueError(f"contracts has no entry for {missing[0]}")
+        if (self.policy.second_leg is not None) != bool(self.second_legs):
+            raise ValueError("second_legs go together with the policy's second_leg")
         return self
+
+
+def second_legs_of(spec: Spec, policy: Policy, symbols: Sequence[str]) -> dict[str, str]:
+    """The instrument that each symbol is traded against; symbols without one are left out."""
+    if policy.second_leg == "spot":
+        return {symbol: symbol + SPOT for symbol in symbols}
+    if policy.second_leg == "pair":
+        pairs = {symbol: spec.discovery.pair(symbol) for symbol in symbols}
+        return {symbol: other for symbol, other in pairs.items() if other is not None}
+    return {}
+
+
+def contracts_of(spec: Spec, symbols: Sequence[str], second_legs: Mapping[str, str]) -> dict[str, Contract]:
+    """The contracts of all perpetuals that a rule trades."""
+    perpetuals = [*symbols, *(name for name in second_legs.values() if not name.endswith(SPOT))]
+    return {symbol: spec.contract(symbol) for symbol in dict.fromkeys(perpetuals)}
 
 
 def close_barriers(policy: Policy, direction: int) -> tuple[float | None, float | None]:
@@ -150,6 +176,7 @@ def rule_of_strategy(compiled: CompiledStrategy, spec: Spec, symbols: Sequence[s
         ),
         cooldown_bars=cooldown,
         sizing=strategy.sizing or sizing,
+        second_legs={},
         definitions=definitions_of(spec, [*texts.values(), *([invalidation] if invalidation else [])], parameters),
         costs=spec.costs,
         contracts={symbol: spec.contract(symbol) for symbol in own},

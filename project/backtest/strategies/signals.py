@@ -5,7 +5,7 @@ Everything here is known at the close of the bar it is decided at: a row never d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -54,6 +54,7 @@ UNKNOWN_COST: Final = "volatility or turnover unknown"
 UNKNOWN_UNIT: Final = "average true range unknown"
 UNKNOWN_MOVE: Final = "move unknown"
 NEVER_CAME: Final = "no close that it waited for"
+NO_SECOND_LEG: Final = "its second leg is not among what is traded"
 
 
 class SymbolRows:
@@ -92,7 +93,11 @@ class SymbolRows:
 
 
 def rule_signals(
-    compiled: CompiledRule, rows: SymbolRows, *, event_taint: Callable[[Integers], Booleans] | None = None
+    compiled: CompiledRule,
+    rows: SymbolRows,
+    *,
+    instruments: Collection[str] = (),
+    event_taint: Callable[[Integers], Booleans] | None = None,
 ) -> pl.DataFrame:
     """Every occurrence of a rule's trigger in the window at which its condition holds (`SIGNAL_SCHEMA`), in time order.
 
@@ -100,6 +105,7 @@ def rule_signals(
     ----------
     compiled : CompiledRule
     rows : SymbolRows
+    instruments : what second legs there are to trade.
     event_taint : whether what occurrences at given rows rest on is tainted; none is where None.
     """
     rule, policy = compiled.rule, compiled.rule.policy
@@ -108,21 +114,23 @@ def rule_signals(
     event_direction = np.nan_to_num(np.sign(rows.values(compiled.expressions["event_direction"])[at]))
     fallback = rows.values(compiled.expressions["fallback_direction"])[at]
     direction = np.where(event_direction != 0, event_direction, fallback)
-    unit = rows.values(compiled.expressions["average_true_range"])[at]
+    unit = rows.values(compiled.expressions["average_true_range" if policy.second_leg is None else "spot_gap"])[at]
     move = rows.values(compiled.expressions["event_move"])[at]
     volatility = rows.values(compiled.expressions["expected_volatility"])[at]
     turnover = rows.values(compiled.expressions["bar_turnover_usd"])[at]
     exits = rule.exits
     barriers = (exits.close_target_atr, exits.close_stop_atr, exits.intrabar_target_atr, exits.intrabar_stop_atr)
-    needs_unit = any(barrier is not None for barrier in barriers)
+    needs_unit = any(barrier is not None for barrier in (*barriers, policy.breakout_atr))
     closes = rows.frame["close"].fill_null(np.nan).to_numpy()
-    decision, direction = decided(closes, at, direction, move, policy)
+    decision, direction = decided(closes, at, direction, unit, move, policy)
+    second_leg = rule.second_legs.get(rows.symbol)
     found = {  # the first that holds is told
         NO_DIRECTION: np.abs(direction) != 1.0,
         UNKNOWN_COST: ~(np.isfinite(volatility) & np.isfinite(turnover) & (turnover > 0)),
         UNKNOWN_UNIT: needs_unit & ~(np.isfinite(unit) & (unit > 0)),
         UNKNOWN_MOVE: (policy.retrace_fraction is not None) & ~(np.isfinite(move) & (move > 0)),
         NEVER_CAME: decision < 0,
+        NO_SECOND_LEG: np.full(len(at), policy.second_leg is not None and second_leg not in instruments),
     }
     stamps = rows.frame["timestamp"]
     known = pl.Series(decision >= 0)
@@ -142,7 +150,7 @@ def rule_signals(
                     ("close_target", "close_stop", "target_distance", "stop_distance"), barriers, strict=True
                 )
             },
-            "second_leg": pl.repeat(None, len(at), dtype=pl.String, eager=True),
+            "second_leg": pl.repeat(second_leg, len(at), dtype=pl.String, eager=True),
             "tainted": tainted,
             "skipped": _first_reasons(found),
         },
@@ -167,22 +175,32 @@ def occurrences(compiled: CompiledRule, rows: SymbolRows) -> Integers:
     return kept[kept >= rows.first]
 
 
-def decided(closes: Floats, at: Integers, direction: Floats, move: Floats, policy: Policy) -> tuple[Integers, Floats]:
+def decided(
+    closes: Floats, at: Integers, direction: Floats, unit: Floats, move: Floats, policy: Policy
+) -> tuple[Integers, Floats]:
     """The row at whose close each entry is decided, −1 where what the policy waits for never comes; and the direction then.
 
     Parameters
     ----------
     closes : (rows,) NaN in gaps.
     at : (n,) rows of the occurrences.
-    direction, move : (n,) direction of each, and the absolute price move that led to it.
+    direction, unit, move : (n,) direction of each, the unit of its breaks, and the absolute price move that led to it.
     """
-    if policy.retrace_fraction is None:
+    if policy.waits_bars == 0:
         return at, direction
-    later = at[:, None] + np.arange(1, policy.retrace_within_bars + 1)[None, :]
+    later = at[:, None] + np.arange(1, policy.waits_bars + 1)[None, :]
     seen = np.where(later < len(closes), closes[np.minimum(later, len(closes) - 1)], np.nan)
-    moved = direction[:, None] * (seen - closes[at][:, None])
-    met = moved <= -policy.retrace_fraction * move[:, None]
-    return np.where(met.any(axis=1), at + 1 + met.argmax(axis=1), -1), direction
+    moved = seen - closes[at][:, None]
+    if policy.retrace_fraction is not None:
+        met = direction[:, None] * moved <= -policy.retrace_fraction * move[:, None]
+    else:
+        assert policy.breakout_atr is not None, "a policy that waits retraces or breaks out"
+        met = np.abs(moved) >= policy.breakout_atr * unit[:, None]
+    first = met.argmax(axis=1)
+    came = met.any(axis=1)
+    if policy.breakout_atr is not None:
+        direction = np.where(came, np.sign(moved[np.arange(len(at)), first]), direction)
+    return np.where(came, at + 1 + first, -1), direction
 
 
 def invalidation_masks(rules: Sequence[CompiledRule], rows: SymbolRows) -> pl.DataFrame:
@@ -204,15 +222,16 @@ MARKET_SCHEMA: Final[dict[str, pl.DataType]] = {
     **dict.fromkeys(("open", "high", "low", "close", "mark", "funding"), pl.Float64()),
     "tradable": pl.Boolean(),
     "tainted": pl.Boolean(),
-    **dict.fromkeys(("volatility", "turnover_usd"), pl.Float64()),
+    **dict.fromkeys(("volatility", "turnover_usd", "spot_open", "spot_close", "spot_turnover_usd"), pl.Float64()),
+    "spot_tradable": pl.Boolean(),
 }
 """What an account trades in, one row a bar of the window: prices null in gaps, ``funding`` the rate of the stamp in the bar and
 0 without one, ``tradable`` False in gaps and where nobody traded, ``tainted`` where the bar itself is known to be wrong;
-``volatility`` (fraction per bar) and ``turnover_usd`` of a usual bar as known at the close."""
+``volatility`` (fraction per bar) and ``turnover_usd`` of a usual bar as known at the close; the same of the spot market."""
 
 
-def market_rows(rows: SymbolRows, volatility: CompiledExpression, turnover: CompiledExpression) -> pl.DataFrame:
-    """The window's bars as an engine trades them (`MARKET_SCHEMA`)."""
+def market_rows(rows: SymbolRows, expressions: Mapping[str, CompiledExpression]) -> pl.DataFrame:
+    """The window's bars as an engine trades them (`MARKET_SCHEMA`); `expressions` are those of the discovery settings."""
     return (
         rows.frame.select(
             "timestamp",
@@ -221,10 +240,16 @@ def market_rows(rows: SymbolRows, volatility: CompiledExpression, turnover: Comp
             pl.col("funding_stamp_rate").fill_null(0.0).alias("funding"),
             (pl.col("open").is_not_null() & ~pl.col("is_zero_volume")).alias("tradable"),
             pl.col("is_tainted").alias("tainted"),
+            *("spot_open", "spot_close"),
+            (pl.col("spot_open").is_not_null() & (pl.col("spot_volume") > 0)).fill_null(False).alias("spot_tradable"),
         )
         .with_columns(
-            pl.Series("volatility", rows.values(volatility), nan_to_null=True),
-            pl.Series("turnover_usd", rows.values(turnover), nan_to_null=True),
+            pl.Series(name, rows.values(expressions[field]), nan_to_null=True)
+            for name, field in (
+                ("volatility", "expected_volatility"),
+                ("turnover_usd", "bar_turnover_usd"),
+                ("spot_turnover_usd", "spot_turnover_usd"),
+            )
         )
         .select(pl.col(name).cast(dtype) for name, dtype in MARKET_SCHEMA.items())
         .slice(rows.first)

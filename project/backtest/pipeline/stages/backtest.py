@@ -55,6 +55,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.strategies.compiled import compile_rule
     from backtest.strategies.parity import certificates
     from backtest.strategies.portfolio import account_of, portfolio_market, portfolio_signals
+    from backtest.strategies.rules import SPOT
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     chosen = chosen_rules(plan, definitions)
@@ -64,8 +65,10 @@ def run(plan: Plan, _partition: str) -> Outcome:
         return {symbol: read_parquet(root.signals(run_id, symbol, part)) for symbol in plan.symbols}
 
     contracts = {symbol: definitions.contract(symbol) for symbol in plan.symbols}
-    market = portfolio_market(parts("bars"), contracts, definitions.costs)
     asked = pl.concat(parts("signals").values())
+    entered = asked.filter(pl.col("skipped").is_null())
+    spot_of = sorted(entered.filter(pl.col("second_leg").str.ends_with(SPOT))["symbol"].unique())
+    market = portfolio_market(parts("bars"), contracts, definitions.costs, spot_of)
     signals, entries = portfolio_signals(asked, parts("invalidation"), market, names)
     account = account_of(definitions.backtest, [one.rule.sizing for one in chosen])
     run_folds = _folds(read_json(root.design(run_id)))

@@ -74,6 +74,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     from backtest.spec.loader import load_spec
     from backtest.strategies.compiled import compile_rule
     from backtest.strategies.parity import TESTED_SCHEMA, reason_not_comparable
+    from backtest.strategies.rules import SPOT
     from backtest.strategies.signals import SIGNAL_SCHEMA, invalidation_masks, market_rows, rule_signals
 
     definitions = load_spec(plan.spec_root)
@@ -83,7 +84,11 @@ def run(plan: Plan, symbol: str) -> Outcome:
     missing = {name: unavailable(rows.frame, one, definitions) for name, one in compiled.items()}
     able = [one for one in chosen if not missing[one.name]]
     taint = _Taint(plan, definitions, rows)
-    signals = [rule_signals(compiled[one.name], rows, event_taint=taint.of(compiled[one.name])) for one in able]
+    instruments = {*plan.symbols, *([symbol + SPOT] if rows.frame["spot_open"].is_not_null().any() else [])}
+    signals = [
+        rule_signals(compiled[one.name], rows, instruments=instruments, event_taint=taint.of(compiled[one.name]))
+        for one in able
+    ]
     tested = [
         _tested(plan, one, compiled[one.name], rows)
         for one in able
@@ -91,11 +96,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     ]
     tables = {
         "signals": pl.concat([pl.DataFrame(schema=SIGNAL_SCHEMA), *signals]),
-        "bars": market_rows(
-            rows,
-            definitions.bar_expressions["expected_volatility"],
-            definitions.bar_expressions["bar_turnover_usd"],
-        ),
+        "bars": market_rows(rows, definitions.bar_expressions),
         "invalidation": invalidation_masks([compiled[one.name] for one in able], rows),
         "tested": pl.concat([pl.DataFrame(schema=TESTED_SCHEMA), *tested]),
     }
