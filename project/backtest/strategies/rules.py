@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,7 @@ from backtest.spec.models import Contract, Costs, Expression, Horizon, Model, Po
 from backtest.spec.strategies import Atr, Sizing
 
 if TYPE_CHECKING:
+    from backtest.expressions import CompiledExpression
     from backtest.spec.loader import CompiledStrategy, Spec
 
 ALWAYS = "True"
@@ -113,12 +115,8 @@ def close_barriers(policy: Policy, direction: int) -> tuple[float | None, float 
 
 def definitions_of(spec: Spec, texts: Sequence[str], parameters: Mapping[str, int | float]) -> dict[str, str]:
     """The features that expressions rest on, and those features' own, by name: what they mean today."""
-    from backtest.expressions import compile_expression
-
-    names = [*spec.columns, *spec.features]
-    waiting = sorted(
-        set().union(*(compile_expression(text, names, parameters=parameters).inputs for text in dict.fromkeys(texts)))
-    )
+    named = names_of(spec)
+    waiting = sorted(set().union(*(compiled_text(text, named, parameters).inputs for text in dict.fromkeys(texts))))
     found: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
@@ -126,6 +124,25 @@ def definitions_of(spec: Spec, texts: Sequence[str], parameters: Mapping[str, in
             found[name] = one_line(spec.features[name].expression.text)
             waiting.extend(spec.features[name].expression.inputs)
     return dict(sorted(found.items()))
+
+
+def names_of(spec: Spec) -> frozenset[str]:
+    """What expressions of a rule may name besides its parameters."""
+    return frozenset((*spec.columns, *spec.features))
+
+
+def compiled_text(text: str, names: frozenset[str], parameters: Mapping[str, int | float]) -> CompiledExpression:
+    """The expression compiled, once for all rules that say the same; ExpressionError where it is none."""
+    return _compiled_text(text, names, tuple(parameters.items()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled_text(
+    text: str, names: frozenset[str], parameters: tuple[tuple[str, int | float], ...]
+) -> CompiledExpression:
+    from backtest.expressions import compile_expression
+
+    return compile_expression(text, names, parameters=dict(parameters))
 
 
 def one_line(text: str) -> str:

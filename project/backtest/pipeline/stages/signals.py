@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,9 @@ def run(plan: Plan, symbol: str) -> Outcome:
         rule_signals(compiled[one.name], rows, instruments=instruments, event_taint=taint.of(compiled[one.name]))
         for one in able
     ]
+    found = _found(plan, symbol)
     tested = [
-        _tested(plan, one, compiled[one.name], rows)
+        _tested(plan, one, compiled[one.name], rows, found)
         for one in able
         if reason_not_comparable(compiled[one.name]) is None
     ]
@@ -146,31 +148,46 @@ def _columns(name: str, definitions: Spec) -> frozenset[str]:
     return definitions.features[name].columns if name in definitions.features else frozenset({name})
 
 
-def _tested(plan: Plan, one: ChosenRule, compiled: CompiledRule, rows: SymbolRows) -> pl.DataFrame:
+@dataclass(frozen=True)
+class _Found:
+    """What the run's search detected on a symbol."""
+
+    events: pl.DataFrame
+    states: pl.DataFrame
+
+
+def _found(plan: Plan, symbol: str) -> _Found | None:
+    """None where the run has not searched."""
+    from backtest.lake.files import read_parquet
+
+    events, states = plan.root.symbol_events(plan.run_id, symbol), plan.root.states(plan.run_id, symbol)
+    return _Found(read_parquet(events), read_parquet(states)) if events.is_file() and states.is_file() else None
+
+
+def _tested(
+    plan: Plan, one: ChosenRule, compiled: CompiledRule, rows: SymbolRows, found: _Found | None
+) -> pl.DataFrame:
     """The trades the search measures: of the run's own events and states where it detected the rule's event type."""
     import numpy as np
     import polars as pl
 
-    from backtest.lake.files import read_parquet
     from backtest.spec.models import ALL_STATES
     from backtest.strategies.parity import tested_trades
     from backtest.strategies.signals import occurrences
 
     stamps = rows.frame["timestamp"]
-    stored = plan.root.symbol_events(plan.run_id, rows.symbol)
     fallback = rows.values(compiled.expressions["fallback_direction"])
-    if one.rule.event_type is not None and stored.is_file():
-        events = read_parquet(stored).filter(pl.col("event_type") == one.rule.event_type).sort("timestamp")
+    if one.rule.event_type is not None and found is not None:
+        events = found.events.filter(pl.col("event_type") == one.rule.event_type).sort("timestamp")
         at = np.searchsorted(stamps.to_numpy(), events["timestamp"].to_numpy()).astype(np.int64)
         stated = events["direction"].to_numpy().astype(np.float64)
     else:
         at = occurrences(compiled, rows)
         stated = np.nan_to_num(np.sign(rows.values(compiled.expressions["event_direction"])[at]))
-    if one.state_id is not None and one.found_in == plan.run_id:
-        states = read_parquet(plan.root.states(plan.run_id, rows.symbol))
+    if found is not None and one.found_in == plan.run_id and one.state_id in (ALL_STATES, *found.states.columns):
         holds = np.ones(len(at), dtype=bool)
         if one.state_id != ALL_STATES:
-            held = states.filter(pl.col(one.state_id).fill_null(value=False))["timestamp"]
+            held = found.states.filter(pl.col(one.state_id).fill_null(value=False))["timestamp"]
             holds = stamps[at].is_in(held.implode()).to_numpy()
     else:
         holds = rows.holds(compiled.expressions["condition"])[at]
