@@ -27,9 +27,13 @@ def build() -> typer.Typer:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; a BacktestError ends it with its text on stderr and its exit code."""
+    """Run the command; a BacktestError ends it with its text on stderr and its exit code.
+
+    Flags may be spelled with hyphens or, as in the runbook, with underscores: ``--run-id`` and ``--run_id``.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        build()(args=arguments, prog_name="backtest")
+        build()(args=[_hyphenated(argument) for argument in given], prog_name="backtest")
     except BacktestError as fault:
         print(f"error: {fault}", file=sys.stderr)
         raise SystemExit(fault.exit_code) from None
@@ -42,9 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def door(command: str, arguments: list[str] | None = None) -> None:
-    """Run one sub-command as a script whose flags are spelled with underscores, as in ``--run_id``."""
-    given = sys.argv[1:] if arguments is None else arguments
-    main([command, *map(_hyphenated, given)])
+    """Run one sub-command as a script."""
+    main([command, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def _hyphenated(argument: str) -> str:

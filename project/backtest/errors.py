@@ -3,7 +3,8 @@
 BacktestError
 ├── SpecError            a YAML file under spec/ is wrong              exit 2   fix the YAML
 ├── DataError            the lake or a file lacks or breaks something  exit 1   fix the data
-│   └── NetworkError     a venue's host could not be reached           exit 3   see the alternatives it names
+│   ├── NetworkError     a venue's host could not be reached           exit 3   see the alternatives it names
+│   └── TooLittleDataError  sound, but not enough to judge by          exit 1   wait, or get more
 ├── RunError             a run failed, is locked or is unknown         exit 1   fix the run
 │   └── AccountingError  a backtest's money does not add up            exit 1   report it: a fault of the engine
 └── MisuseError          the command was called wrongly                exit 2   fix the command
@@ -38,6 +39,10 @@ class NetworkError(DataError):
     """A venue's host could not be reached."""
 
     exit_code = 3
+
+
+class TooLittleDataError(DataError):
+    """Data are sound but absent or too few for what is asked of them."""
 
 
 class RunError(BacktestError):

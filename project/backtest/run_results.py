@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from backtest.terminal_output import show, width
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.lake.paths import DataRoot
+    from backtest.lake.paths import DataRoot, Market
     from backtest.pipeline.runner import RunReport
 
 
 def print_quality(root: DataRoot, report: RunReport) -> None:
+    """The quality of the bars a run cleaned, and where sources of one price disagree."""
     import polars as pl
 
+    from backtest.lake.cleaned import read_cleaned_quality
     from backtest.lake.files import read_parquet
     from backtest.reports.terminal import cross_check_table, quality_table
 
-    paths = [
-        root.cleaned_quality(
-            "spot" if instance.summary["market"] == "spot" else "perp", str(instance.summary["symbol"])
-        )
+    cleaned = dict.fromkeys(
+        (cast("Market", instance.summary["market"]), str(instance.summary["symbol"]))
         for instance in report.instances
         if instance.stage.name == "clean"
-    ]
-    if paths:
-        show(quality_table(pl.concat([read_parquet(path) for path in paths])))
+    )
+    if cleaned:
+        show(quality_table(pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in cleaned])))
     checks = [
         root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
     ]
@@ -40,6 +40,7 @@ def print_quality(root: DataRoot, report: RunReport) -> None:
 
 
 def candidates_of(root: DataRoot, report: RunReport) -> pl.DataFrame:
+    """All hypotheses of a run."""
     import polars as pl
 
     from backtest.lake.files import read_parquet
@@ -49,6 +50,7 @@ def candidates_of(root: DataRoot, report: RunReport) -> pl.DataFrame:
 
 
 def print_candidates(root: DataRoot, report: RunReport, event_type: str | None = None) -> None:
+    """The best candidates and the nearest misses, of one event type or all, and where everything lies."""
     import polars as pl
 
     from backtest.reports.terminal import best_candidates, candidate_table, nearest_misses
@@ -66,11 +68,13 @@ def print_candidates(root: DataRoot, report: RunReport, event_type: str | None =
     if passed < 10 and tested:
         show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", width()))
     print("\nWritten to:")
-    for place in (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id)):
+    places = (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id))
+    for place in (*places, root.report(report.run_id) / "index.html"):
         print(f"  {place}")
 
 
 def print_robustness(root: DataRoot, report: RunReport) -> None:
+    """The verdicts on the candidates that were looked into."""
     from backtest.lake.files import read_parquet
     from backtest.reports.robustness import verdict_counts, verdict_table
 

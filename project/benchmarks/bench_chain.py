@@ -13,7 +13,7 @@ from typing import Any, cast
 NAME = "clean to events: 5 years × 2 symbols"
 SPEC_ROOT = Path(__file__).resolve().parents[2] / "spec"
 START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-STAGES = ("clean", "cross_section", "features", "states", "detect")
+STAGES = ("clean", "cross_section", "features", "detect", "occurrences")
 SYMBOLS = tuple(f"{name}USDT" for name in ("BTC", "ETH", "SOL", "XRP", "BNB", "ADA", "DOGE", "LTC", "LINK", "DOT"))
 SECONDS_BETWEEN_SAMPLES = 0.05
 
@@ -26,7 +26,7 @@ def run() -> dict[str, float]:
         _simulate(Path(folder) / "long", SYMBOLS[:2], five_years + 1, START + dt.timedelta(days=five_years))
         figures["5 years × 2 s"], figures["5 years × 2 MB"] = _measured(Path(folder) / "long")
         figures["nothing new s"], _ = _measured(Path(folder) / "long")
-        _simulate(Path(folder) / "long", SYMBOLS[:2], five_years + 1)
+        _simulate(Path(folder) / "long", SYMBOLS[:2], five_years + 1, new_since=dt.datetime(2024, 12, 1, tzinfo=dt.UTC))
         figures["one day more s"], _ = _measured(Path(folder) / "long")
         for n_symbols in (2, 10):
             root = Path(folder) / f"{n_symbols}"
@@ -35,8 +35,14 @@ def run() -> dict[str, float]:
     return figures
 
 
-def _simulate(path: Path, symbols: tuple[str, ...], days: int, known_until: dt.datetime | None = None) -> None:
-    """Raw data sets in a lake, as far as they are known."""
+def _simulate(
+    path: Path,
+    symbols: tuple[str, ...],
+    days: int,
+    known_until: dt.datetime | None = None,
+    new_since: dt.datetime | None = None,
+) -> None:
+    """Raw data sets in a lake, as far as they are known; months before `new_since` are left as they are."""
     import polars as pl
 
     from backtest.lake.paths import DataRoot
@@ -48,6 +54,7 @@ def _simulate(path: Path, symbols: tuple[str, ...], days: int, known_until: dt.d
     market = simulate_market(SimulationSettings(symbols=symbols, start=START, days=days, seed=7))
     for (market_name, symbol, dataset), frame in market.datasets.items():
         known = frame if known_until is None else frame.filter(pl.col("timestamp") < known_until)
+        known = known if new_since is None else known.filter(pl.col("timestamp") >= new_since)
         write_raw(root, "simulated", cast("Any", market_name), symbol, dataset, known, "simulated")
 
 

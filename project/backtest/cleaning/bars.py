@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,8 @@ BAR: Final = "5m"
 BAR_MINUTES: Final = 5
 MAX_JUMP: Final = 0.5
 """A price further than this fraction from the last close before it is flagged as out of range."""
+JUMP_LOOKBACK_BARS: Final = 2016
+"""How old that close may be: a week."""
 PRICES: Final = ("open", "high", "low", "close")
 VOLUMES: Final = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
 FLAGS: Final = ("is_gap", "is_zero_volume", "is_out_of_range")
@@ -36,35 +39,43 @@ class CleanedBars:
     quality: pl.DataFrame
 
 
-def clean_bars(bars_5m: pl.DataFrame, bars_1m: pl.DataFrame) -> CleanedBars:
-    """One row for every 5 minutes from the first usable bar to the last.
+def clean_bars(
+    bars_5m: pl.DataFrame,
+    bars_1m: pl.DataFrame,
+    *,
+    start: dt.datetime | None = None,
+    end: dt.datetime | None = None,
+) -> CleanedBars:
+    """One row for every 5 minutes of [start, end), or from the first usable bar, or to the last one.
 
     Parameters
     ----------
     bars_5m, bars_1m : frames of the raw bar columns, in any order of rows; of rows with one stamp the last one counts.
         One-minute bars serve where there is no 5-minute bar.
+    start, end : first bar and end (exclusive) of the grid,; the first and the last usable bar decide where None.
 
     Returns
     -------
     CleanedBars
         ``timestamp`` (bar open), prices and volumes (null in gaps and where the source has none), ``is_gap``,
         ``is_zero_volume`` (the venue printed the bar but nobody traded), ``is_out_of_range`` (a price more than half
-        away from the last close; kept, flagged). Each row uses nothing later than itself, except that the grid ends
-        with the last bar.
+        away from the last close of a week; kept, flagged). Each row uses nothing later than itself, except that the grid
+        ends with the last bar.
     """
     on_grid, found = _sift(bars_5m)
     summed = sum_to_5m(bars_1m).join(on_grid.select("timestamp"), on="timestamp", how="anti")
     usable, inconsistent = _consistent(pl.concat([on_grid, summed], how="vertical").sort("timestamp"))
     found.append(_per_month(summed.select("timestamp"), "from_1m"))
     found.append(_per_month(inconsistent, "inconsistent"))
-    if usable.is_empty():
-        return CleanedBars(_flagged(usable), _quality(_flagged(usable), found))
-    grid = pl.select(
-        pl.datetime_range(usable["timestamp"][0], usable["timestamp"][-1], BAR, time_zone="UTC", time_unit="ms").alias(
-            "timestamp"
-        )
-    )
-    bars = _flagged(grid.join(usable, on="timestamp", how="left", maintain_order="left"))
+    step = dt.timedelta(minutes=BAR_MINUTES)
+    wanted = usable if start is None else usable.filter(pl.col("timestamp") >= start)
+    if wanted.is_empty() and (start is None or end is None):
+        return CleanedBars(_flagged(usable.clear()), _quality(_flagged(usable.clear()), found))
+    first = wanted["timestamp"][0] if start is None else start
+    behind = wanted["timestamp"][-1] + step if end is None else end
+    grid = pl.datetime_range(first, behind, BAR, closed="left", time_zone="UTC", time_unit="ms", eager=True)
+    joined = pl.DataFrame({"timestamp": grid}).join(usable, on="timestamp", how="left", maintain_order="left")
+    bars = _flagged(joined)
     return CleanedBars(bars, _quality(bars, found))
 
 
@@ -115,7 +126,7 @@ def _consistent(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _flagged(bars: pl.DataFrame) -> pl.DataFrame:
-    last_close = pl.col("close").forward_fill().shift(1)
+    last_close = pl.col("close").forward_fill(limit=JUMP_LOOKBACK_BARS - 1).shift(1)
     jump = pl.max_horizontal(*((pl.col(name) / last_close - 1.0).abs() for name in PRICES))
     return bars.with_columns(
         pl.col("close").is_null().alias("is_gap"),

@@ -28,19 +28,22 @@ def with_bar_taint(bars: pl.DataFrame, defects: Sequence[KnownDefect], market: s
     )
 
 
-def with_taint(bars: pl.DataFrame, defects: Sequence[KnownDefect], symbol: str) -> pl.DataFrame:
+def with_taint(
+    bars: pl.DataFrame, defects: Sequence[KnownDefect], symbol: str, had_before: Collection[str] = ()
+) -> pl.DataFrame:
     """Perpetual bars with ``taint``, a sum of bits: bit i is set where data set i of `TAINT_DATASETS` cannot be trusted.
 
     The bars' own bit is ``is_tainted``. Another data set's bit is set inside a known defect of it, and where it has no
-    value although it had one before (what it never had is not tainted but null). The spot bit is left to the join with
-    the spot bars. Row t uses rows ≤ t and the list of defects.
+    value although it had one before (what it never had is not tainted but null), among these bars or, for the data sets
+    `had_before`, before them. The spot bit is left to the join with the spot bars. Row t uses rows ≤ t and the list of
+    defects.
     """
     bits = [pl.col("is_tainted").cast(pl.UInt16) * BARS_BIT]
     for number, dataset in enumerate(TAINT_DATASETS):
         if dataset not in DATASET_COLUMNS:
             continue
         column = pl.col(DATASET_COLUMNS[dataset][0])
-        is_missing = column.is_null() & column.forward_fill().is_not_null()
+        is_missing = column.is_null() & (pl.lit(dataset in had_before) | column.forward_fill().is_not_null())
         known = _inside(bars, [one for one in defects if one.dataset == dataset], "perp", symbol)
         bits.append((is_missing | known).cast(pl.UInt16) * (1 << number))
     return bars.with_columns(pl.sum_horizontal(bits).cast(pl.UInt16).alias("taint"))
@@ -57,8 +60,13 @@ def beside_spot(bars: pl.DataFrame, spot: pl.DataFrame) -> pl.DataFrame:
         pl.col("open").alias("spot_open"),
         pl.col("close").alias("spot_close"),
         pl.col("volume").alias("spot_volume"),
-        (pl.col("is_tainted").cast(pl.UInt16) * SPOT_BIT).alias("_spot_taint"),
     )
+    return with_spot_taint(bars.join(beside, on="timestamp", how="left", maintain_order="left"), spot)
+
+
+def with_spot_taint(bars: pl.DataFrame, spot: pl.DataFrame) -> pl.DataFrame:
+    """Perpetual bars with the bit of spot set in ``taint`` where the spot bar of the same time ``is_tainted``."""
+    beside = spot.select("timestamp", (pl.col("is_tainted").cast(pl.UInt16) * SPOT_BIT).alias("_spot_taint"))
     joined = bars.join(beside, on="timestamp", how="left", maintain_order="left")
     return joined.with_columns((pl.col("taint") | pl.col("_spot_taint").fill_null(0)).alias("taint")).drop(
         "_spot_taint"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import math
 import sys
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.command_options import Symbols, parsed_symbols, parsed_window
-from backtest.errors import BacktestError, MisuseError, NotAvailableError
+from backtest.command_options import Symbols, parsed_symbols, parsed_window, spec_root
+from backtest.errors import BacktestError, MisuseError
 from backtest.terminal_output import print_json, show
+
+if TYPE_CHECKING:
+    from backtest.pipeline.feature_drift import Usage
 
 RunId = Annotated[str, typer.Option(envvar="BACKTEST_RUN_ID", help="The run's RUN_ID.")]
 Symbol = Annotated[str, typer.Option(help="One symbol, for example BTCUSDT.")]
@@ -23,6 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout inste
 TIMEFRAME = "5m"
 CANNOT_TELL = 2
 HALT = 2
+LISTED_FEATURES = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -70,17 +74,54 @@ def monitor_data_freshness(
 def monitor_feature_drift(
     run_id: RunId,
     symbol: Symbol,
-    reference_window_days: Annotated[int, typer.Option(min=1, help="Days compared with.")] = 30,
-    live_window_days: Annotated[int, typer.Option(min=1, help="Days compared, the newest.")] = 7,
+    reference_window_days: Annotated[int, typer.Option(min=1, max=3650, help="Days compared with.")] = 30,
+    live_window_days: Annotated[int, typer.Option(min=1, max=3650, help="Days compared, the newest.")] = 7,
+    history_days: Annotated[
+        int,
+        typer.Option(min=1, max=3650, help="Most days before the live ones that show how much a feature moves."),
+    ] = 365,
+    as_json: AsJson = False,
 ) -> None:
-    """Have the features drifted (population stability index)? Not available yet: says so, exit code 2.
+    """Have a symbol's features drifted (population stability index)? 0 no, 1 significant and large drift, 2 unknown.
 
     Example: backtest monitor-feature-drift --run-id run_20250228 --symbol BTCUSDT --reference-window-days 30
     """
-    _not_available(
-        f"the feature drift check (run {run_id}, {symbol}, {live_window_days} against {reference_window_days} days)",
-        "compare the distributions of the files under lake/features yourself",
+    from backtest.lake.paths import DataRoot
+    from backtest.monitoring.feature_drift import DriftWindows
+    from backtest.pipeline.feature_drift import examine_drift
+    from backtest.reports.operations import drift_table
+
+    windows = DriftWindows(reference_window_days, live_window_days, max(history_days, reference_window_days))
+    try:
+        report = examine_drift(DataRoot.from_environment(), spec_root(), run_id, symbol, windows)
+    except (BacktestError, OSError) as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        raise typer.Exit(CANNOT_TELL) from None
+    if as_json:
+        print_json(report.as_json())
+        raise typer.Exit(1 if report.drifted else 0)
+    shown = report.features[: max(len(report.drifted), LISTED_FEATURES)]
+    show(drift_table(shown, [_used_by(report.usage[drift.feature]) for drift in shown]))
+    if len(shown) < len(report.features):
+        print(f"… and {len(report.features) - len(shown)} more without drift; all of them: --json")
+    live, reference = report.live, report.reference
+    print(
+        f"{len(report.drifted) or 'no'} feature(s) of {symbol} with significant and large drift: {live[0]:%Y-%m-%d %H:%M} to "
+        f"{live[1]:%Y-%m-%d %H:%M} UTC against {reference[0]:%Y-%m-%d %H:%M} to {reference[1]:%Y-%m-%d %H:%M} UTC, judged by "
+        f"{report.history_days} days of history"
     )
+    raise typer.Exit(1 if report.drifted else 0)
+
+
+def _used_by(usage: Usage) -> str:
+    """Counts, and the names where there are few."""
+    told = [
+        f"{len(names)} {kind if len(names) == 1 else kind + 's'}"
+        + (f" ({', '.join(names)})" if len(names) <= 2 else "")
+        for kind, names in (("event", usage.events), ("candidate", usage.candidates), ("blueprint", usage.blueprints))
+        if names
+    ]
+    return ", ".join(told) or "nothing"
 
 
 def kill_switch(
@@ -88,7 +129,7 @@ def kill_switch(
     symbol: Symbol,
     max_staleness_bars: MaxStalenessBars = 3,
     max_drawdown: Annotated[
-        float, typer.Option(help="Deepest fall of the live equity allowed, a fraction; -0.15 and 0.15 mean the same.")
+        float, typer.Option(help="Deepest fall of the equity allowed, a fraction; -0.15 and 0.15 mean the same.")
     ] = -0.15,
     max_slippage_ratio: Annotated[
         float, typer.Option(help="Most realised slippage allowed, as a multiple of the modelled one.")
@@ -151,7 +192,9 @@ def _kill_switch(
         max_exposure=None if exposure is None else _limit("--max-exposure", exposure),
     )
     root, moment = DataRoot.from_environment(), _moment(now)
-    report, unwritten = examine_and_write(root, checked_run_id(run_id), checked_symbol(symbol), limits, moment)
+    report, unwritten = examine_and_write(
+        root, spec_root(), checked_run_id(run_id), checked_symbol(symbol), limits, moment
+    )
     if as_json:
         print_json(report.as_json())
     else:
@@ -222,7 +265,3 @@ def _moment(text: str | None) -> dt.datetime:
     except ValueError:
         raise MisuseError(f"--now {text[:40]!r} is not a time; write it as 2025-02-28T12:00:00Z.") from None
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
-
-
-def _not_available(what: str, instead: str) -> NoReturn:
-    raise NotAvailableError(f"{what} is not available yet (it comes with live monitoring); until then {instead}.")

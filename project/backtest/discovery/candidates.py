@@ -31,6 +31,8 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 Figures = dict[str, NDArray[Any] | pl.Series]
 
+EXCURSIONS: Final = ("sum_favourable", "sum_adverse")
+"""Of a position in the event's direction; the opposite side's favourable excursion is its adverse one."""
 DAYS_PER_YEAR: Final = 365.0
 _EPOCH: Final = dt.date(1970, 1, 1)
 
@@ -63,6 +65,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "break_even_cost": pl.Float64(),
     "capacity_usd": pl.Float64(),
     "probability_above_cost": pl.Float64(),
+    "mean_favourable_excursion": pl.Float64(),
+    "mean_adverse_excursion": pl.Float64(),
     "mean_standardised_return": pl.Float64(),
     "t_stat": pl.Float64(),
     "degrees_of_freedom": pl.Float64(),
@@ -193,7 +197,7 @@ def _reduced(
     for part in parts:
         scores = event_days(scores_of(part["event_type"][0]) if len(part) else {})
         spans = limits.spans[first : first + len(part)]
-        days.append(day_statistics(scores, part, folds, horizon_cluster_days(part), spans))
+        days.append(day_statistics(scores, part, folds, horizon_cluster_days(part), spans, spec.filters))
         blocks.append(event_blocks(scores, part, folds, spec))
         first += len(part)
     return _Search(pl.concat(parts), joined(days), blocks, limits, folds)
@@ -226,7 +230,7 @@ def _counts(search: _Search) -> dict[str, NDArray[Any]]:
         "n_days": days.n_days,
         "confirmation_n_events": days.later.n_events,
         "confirmation_n_days": days.later_days,
-        "largest_day_share_of_events": days.busiest_day / np.maximum(days.z.n_events, 1),
+        "largest_day_share_of_events": days.busiest_share,
     }
 
 
@@ -291,13 +295,12 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
     funding = sign * days.mean_of("sum_funding")
     cost = days.mean_of("sum_cost") + funding
     with np.errstate(divide="ignore", invalid="ignore"):
-        tainted = days.totals["n_tainted"].sum(axis=1) / (z.n_events + days.later.n_events)
-        largest = days.largest_day / np.abs(z.mean * z.n_events)
+        tainted = days.totals["n_tainted"].sum(axis=1) / days.totals["n"].sum(axis=1)
     effect = effect_sizes(search.blocks, len(register)).figures(sign, cost)
     net = effect["posterior_mean"] - cost
     return {
         **_counts(search),
-        "effective_n": effective_events(z, days.totals["sum_z2"][:, 0]),
+        "effective_n": np.where(days.is_difference, np.nan, effective_events(z, days.totals["sum_z2"][:, 0])),
         "cluster_days": days.cluster_days,
         "standard_error_ratio": days.standard_error_ratio,
         "expectancy": sign * y.mean,
@@ -309,14 +312,18 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
         "capacity_usd": capacity_usd(
             net, days.mean_of("sum_impact"), spec.costs.order_usd, np.exp(days.mean_of("sum_log_turnover"))
         ),
+        "mean_favourable_excursion": np.where(sign > 0, *(days.mean_of(name) for name in EXCURSIONS)),
+        "mean_adverse_excursion": np.where(sign < 0, *(days.mean_of(name) for name in EXCURSIONS)),
         "mean_standardised_return": sign * z.mean,
         "t_stat": sign * z.t,
         "degrees_of_freedom": z.degrees_of_freedom,
-        "largest_day_share": largest,
+        "largest_day_share": days.largest_share,
         "tainted_share": tainted,
         "spans_same_sign": (days.by_span * sign[:, None] > 0).sum(axis=1),
         "signs_by_year": signs_by_year(days.years, days.by_year * sign[:, None]),
-        "signs_by_symbol": signs_by_symbol(register, days.totals["sum_y"][:, 0], z.n_events, sign),
+        "signs_by_symbol": signs_by_symbol(
+            register, days.totals["sum_y"][:, 0], days.totals["n"][:, 0].astype(np.int64), sign
+        ),
     }
 
 

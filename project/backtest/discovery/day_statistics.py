@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.discovery.event_days import EventDays
+from backtest.discovery.day_scores import WITHOUT
+from backtest.discovery.event_days import EventDays, Parts
 from backtest.discovery.folds import Folds
 from backtest.discovery.inference import WIDE_BLOCK_RATIO, ClusterT, wide_block_days
 from backtest.errors import DataError
@@ -17,11 +19,11 @@ from backtest.expressions.compiling import machine_code
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
 Singles = NDArray[np.float32]
 
 OVERFITTING_BLOCKS: Final = 12
 """Equal spans of the discovery fold that combinatorial cross-validation recombines (Bailey et al. 2017)."""
-NOT_SUMMED: Final = frozenset({"n", "sum_z"})
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class DayStatistics:
     n_days, later_days : (m,) active clusters of the horizon's own length.
     cluster_days : (m,) length of the clusters that `z` and the others rest on.
     standard_error_ratio : (m,) of blocks of at least five days to the horizon's own clusters.
-    busiest_day, largest_day : (m,) most events of a cluster, largest |Σz| of one.
+    busiest_share, largest_share : (m,) largest share of a cluster in the events, and of its |Σz| in that of all.
+    is_difference : (m,) whether it is a difference of means, between trades that a filter holds for and others.
     cusum : (m,) max|Σ_{g≤t} U_g|/√ΣU_g² over clusters in time.
     moments : (m, 4) sums of the first four powers of a cluster's Σy.
     totals : by column (m, 2) sums over the discovery and the confirmation fold.
@@ -54,8 +57,9 @@ class DayStatistics:
     later_days: Integers
     cluster_days: Integers
     standard_error_ratio: Floats
-    busiest_day: Floats
-    largest_day: Floats
+    busiest_share: Floats
+    largest_share: Floats
+    is_difference: Booleans
     cusum: Floats
     moments: Floats
     totals: dict[str, Floats]
@@ -71,11 +75,16 @@ class DayStatistics:
     def mean_of(self, column: str) -> Floats:
         """(m,) mean per event of a column of the day scores over the discovery fold; NaN without events."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(self.totals[column][:, 0] / self.z.n_events)
+            return np.asarray(self.totals[column][:, 0] / self.totals["n"][:, 0])
 
 
 def day_statistics(
-    days: EventDays, register: pl.DataFrame, folds: Folds, own_days: Integers, n_spans: Integers
+    days: EventDays,
+    register: pl.DataFrame,
+    folds: Folds,
+    own_days: Integers,
+    n_spans: Integers,
+    filters: Collection[str] = (),
 ) -> DayStatistics:
     """Figures of the hypotheses of one event.
 
@@ -87,14 +96,28 @@ def day_statistics(
     own_days : (m,) length of the clusters of each hypothesis's horizon; counted from the first confirmation day, so that
         none has days of both folds.
     n_spans : (m,) into how many equal spans of the discovery fold the sums of `by_span` are divided.
+    filters : state ids that are filters: the hypothesis is the difference between the mean where they hold and where not.
 
     Raises
     ------
     DataError
         Day scores outside both folds.
+
+    Notes
+    -----
+    A difference of means is brought into the form of a mean: with n₁ and n₀ events where the filter holds and where
+    not, n = n₁ + n₀ and μ the mean of all, S_g = n·((S₁_g − μN₁_g)/n₁ − (S₀_g − μN₀_g)/n₀) and
+    N_g = N₁_g·n₀/n₁ + N₀_g·n₁/n₀, so that ΣS_g/n is the difference, ΣN_g is n, and U_g is each day's part in its error.
+    Events and days of a difference are those of the side that has fewer; totals, moments and costs are those of the
+    trades that the filter holds for.
     """
     size, cut = len(register), folds.first_confirmation_day
-    pointer, start, stop = days.parts(register)
+    parts = days.parts(register)
+    is_difference = np.isin(register["state_id"].to_numpy().astype(str), sorted(filters))
+    others = days.parts(register.filter(pl.Series(is_difference)), without=WITHOUT)
+    other_pointer = np.zeros(size + 1, np.int64)
+    other_pointer[1:][is_difference] = np.diff(others.pointer)
+    others = Parts(np.cumsum(other_pointer), others.start, others.stop)
     first = _epoch_day(folds.discovery_start)
     n_first = max((folds.discovery_end - folds.discovery_start).days, 1)
     calendar = np.arange(first, max(_epoch_day(folds.confirmation_end), cut + 1))
@@ -110,21 +133,17 @@ def day_statistics(
     counts = np.zeros((size, len(_COUNTS)), np.int64)
     by_year, by_span = np.full((size, len(years)), np.nan), np.zeros((size, int(n_spans.max(initial=1))))
     by_block, moments = np.zeros((size, OVERFITTING_BLOCKS, 2)), np.zeros((size, 4))
-    room = int((stop - start).sum())
+    room = int((parts.stop - parts.start).sum() + (others.stop - others.start).sum())
     flip_day, flip_sum, flip_count = np.zeros(room, np.int32), np.zeros(room, np.float32), np.zeros(room, np.float32)
     flip_pointer = np.zeros(size + 1, np.int64)
     _reduce(
-        pointer, start, stop, days.day - first, n, z, y, own_days, wide_block_days(own_days), WIDE_BLOCK_RATIO,
+        *parts, *others, is_difference, days.day - first, n, z, y, own_days, wide_block_days(own_days), WIDE_BLOCK_RATIO,
         cut - first, n_first, len(calendar), np.searchsorted(years, of_year), n_spans,
         figures, counts, by_year, by_span, by_block, moments, flip_pointer, flip_day, flip_sum, flip_count,
     )  # fmt: skip
     figure = {name: figures[:, column] for column, name in enumerate(_FIGURES)}
     count = {name: counts[:, column] for column, name in enumerate(_COUNTS)}
-    totals = {
-        name: _totals(pointer, start, stop, days.day, values, cut)
-        for name, values in days.values.items()
-        if name not in NOT_SUMMED
-    }
+    totals = {name: _totals(*parts, days.day, values, cut) for name, values in days.values.items()}
 
     def test(name: str, fold: str) -> ClusterT:
         mean, error = figure[f"{name}_mean"], figure[f"{name}_error"]
@@ -142,8 +161,9 @@ def day_statistics(
         later_days=count["later_days"],
         cluster_days=count["cluster_days"],
         standard_error_ratio=figure["ratio"],
-        busiest_day=figure["busiest"],
-        largest_day=figure["largest"],
+        busiest_share=figure["busiest"],
+        largest_share=figure["largest"],
+        is_difference=is_difference,
         cusum=figure["cusum"],
         moments=moments,
         totals=totals,
@@ -207,25 +227,49 @@ def _totals(pointer: Integers, start: Integers, stop: Integers, day: Integers, v
 
 
 @machine_code
-def _clusters(
-    counts: Floats, sums: Floats, returns: Floats, low: int, high: int, length: int, cut: int,
-    at: Integers, n: Floats, s: Floats, y: Floats,
-) -> int:  # fmt: skip
-    """Active clusters of days low … high−1 into the last four arrays; how many there are."""
+def _clusters(days: Floats, low: int, high: int, length: int, cut: int, at: Integers, clusters: Floats) -> int:
+    """Active clusters of the days low … high−1 of (n, Σz, Σy, Σ return) into `at` and `clusters`; how many there are."""
     filled = 0
     last = -(1 << 60)
     for day in range(low, high):
-        if counts[day] == 0.0:
+        if days[0, day] == 0.0:
             continue
         first = cut + (day - cut) // length * length
         if first != last:
-            at[filled], n[filled], s[filled], y[filled] = first, 0.0, 0.0, 0.0
+            at[filled] = first
+            clusters[:, filled] = 0.0
             filled += 1
             last = first
-        n[filled - 1] += counts[day]
-        s[filled - 1] += sums[day]
-        y[filled - 1] += returns[day]
+        for k in range(4):
+            clusters[k, filled - 1] += days[k, day]
     return filled
+
+
+@machine_code
+def _difference(days: Floats, others: Floats, low: int, high: int) -> tuple[int, int]:
+    """Put the difference of means between `days` and `others` into days' first three rows, in the form of a mean.
+
+    Returns the events and the active days of the side that has fewer; where it has none, no day is left active.
+    """
+    n, m, active, other_active = 0.0, 0.0, 0, 0
+    mean = np.zeros(3)
+    for day in range(low, high):
+        n += days[0, day]
+        m += others[0, day]
+        active += days[0, day] > 0.0
+        other_active += others[0, day] > 0.0
+        for k in range(1, 3):
+            mean[k] += days[k, day] + others[k, day]
+    mean /= max(n + m, 1.0)
+    for day in range(low, high):
+        inside, outside = days[0, day], others[0, day]
+        if n == 0.0 or m == 0.0:
+            days[:, day] = 0.0
+            continue
+        days[0, day] = inside * m / n + outside * n / m
+        for k in range(1, 3):
+            days[k, day] = (n + m) * ((days[k, day] - mean[k] * inside) / n - (others[k, day] - mean[k] * outside) / m)
+    return int(min(n, m)), min(active, other_active)
 
 
 @machine_code
@@ -252,15 +296,17 @@ def _jackknife(n: Floats, s: Floats, filled: int) -> tuple[float, float, float]:
 
 @machine_code
 def _reduce(
-    pointer: Integers, start: Integers, stop: Integers, day: Integers, n: Floats, z: Floats, y: Floats,
-    own_days: Integers, wide_days: Integers, limit: float, cut: int, n_first: int, n_calendar: int, year: Integers,
+    pointer: Integers, start: Integers, stop: Integers, other_pointer: Integers, other_start: Integers,
+    other_stop: Integers, is_difference: Booleans, day: Integers, n: Floats, z: Floats, y: Floats, own_days: Integers,
+    wide_days: Integers, limit: float, cut: int, n_first: int, n_calendar: int, year: Integers,
     n_spans: Integers, figures: Floats, counts: Integers, by_year: Floats, by_span: Floats, by_block: Floats,
     moments: Floats, flip_pointer: Integers, flip_day: NDArray[np.int32], flip_sum: Singles, flip_count: Singles,
 ) -> None:  # fmt: skip
     """Fill the last ten arrays, one hypothesis after the other; `day` and `cut` are counted from the discovery fold's first."""
     # Clusters may begin before the fold's first day, and calendars end within one: days of the rows alone matter.
-    day_n, day_z, day_y = np.zeros(n_calendar), np.zeros(n_calendar), np.zeros(n_calendar)
-    at, cn, cz, cy = np.zeros(n_calendar, np.int64), np.zeros(n_calendar), np.zeros(n_calendar), np.zeros(n_calendar)
+    days, others, clusters = np.zeros((4, n_calendar)), np.zeros((3, n_calendar)), np.zeros((4, n_calendar))
+    day_n, day_z, day_y, day_r = days[0], days[1], days[2], days[3]
+    at, cn, cz, cy, cr = np.zeros(n_calendar, np.int64), clusters[0], clusters[1], clusters[2], clusters[3]
     n_blocks, filled_flips = by_block.shape[1], 0
     for h in range(len(pointer) - 1):
         low, high = n_calendar, 0
@@ -270,8 +316,19 @@ def _reduce(
                 day_n[d] += n[row]
                 day_z[d] += z[row]
                 day_y[d] += y[row]
+                day_r[d] += y[row]
+                low, high = min(low, d), max(high, d + 1)
+        for part in range(other_pointer[h], other_pointer[h + 1]):
+            for row in range(other_start[part], other_stop[part]):
+                d = day[row]
+                others[0, d] += n[row]
+                others[1, d] += z[row]
+                others[2, d] += y[row]
                 low, high = min(low, d), max(high, d + 1)
         own, wide, split = own_days[h], wide_days[h], max(low, min(high, cut))
+        if is_difference[h]:
+            counts[h, 0], counts[h, 2] = _difference(days, others, low, split)
+            counts[h, 3], counts[h, 5] = _difference(days, others, split, high)
         events = 0.0
         for d in range(low, split):
             if day_n[d] > 0.0:
@@ -284,22 +341,28 @@ def _reduce(
                 block = min(d * n_blocks // n_first, n_blocks - 1)
                 by_block[h, block, 0] += day_z[d]
                 by_block[h, block, 1] += day_z[d] * day_z[d]
-        counts[h, 0] = int(events)
+        if not is_difference[h]:
+            counts[h, 0] = round(events)
 
-        filled = _clusters(day_n, day_z, day_y, low, split, own, cut, at, cn, cz, cy)
-        counts[h, 2] = filled
+        filled = _clusters(days, low, split, own, cut, at, clusters)
+        if not is_difference[h]:
+            counts[h, 2] = filled
         busiest, largest = 0.0, 0.0
+        total_n, total_z = 0.0, 0.0
         for g in range(filled):
             busiest, largest = max(busiest, cn[g]), max(largest, abs(cz[g]))
-        figures[h, 13], figures[h, 14] = busiest, largest
+            total_n += cn[g]
+            total_z += cz[g]
+        figures[h, 13] = busiest / total_n if total_n > 0.0 else 0.0
+        figures[h, 14] = largest / abs(total_z) if total_z != 0.0 else np.nan
         narrow = _jackknife(cn, cz, filled)
         length = own
-        filled = _clusters(day_n, day_z, day_y, low, split, wide, cut, at, cn, cz, cy)
+        filled = _clusters(days, low, split, wide, cut, at, clusters)
         figures[h, 12] = _jackknife(cn, cz, filled)[1] / narrow[1]
         if figures[h, 12] > limit:
             length = wide
         else:
-            filled = _clusters(day_n, day_z, day_y, low, split, own, cut, at, cn, cz, cy)
+            filled = _clusters(days, low, split, own, cut, at, clusters)
         counts[h, 1], counts[h, 6] = filled, length
         figures[h, 0], figures[h, 1], figures[h, 2] = _jackknife(cn, cz, filled)
         figures[h, 3], figures[h, 4], figures[h, 5] = _jackknife(cn, cy, filled)
@@ -311,7 +374,7 @@ def _reduce(
             reach = max(reach, abs(running))
             power = 1.0
             for k in range(4):
-                power *= cy[g]
+                power *= cr[g]
                 moments[h, k] += power
             flip_day[filled_flips] = at[g]
             flip_sum[filled_flips] = cz[g]
@@ -321,16 +384,18 @@ def _reduce(
         if spread > 0.0:
             figures[h, 15] = reach / np.sqrt(spread)
 
-        filled = _clusters(day_n, day_z, day_y, split, high, length, cut, at, cn, cz, cy)
+        filled = _clusters(days, split, high, length, cut, at, clusters)
         counts[h, 4] = filled
         figures[h, 6], figures[h, 7], figures[h, 8] = _jackknife(cn, cz, filled)
         figures[h, 9], figures[h, 10], figures[h, 11] = _jackknife(cn, cy, filled)
         if length != own:
-            filled = _clusters(day_n, day_z, day_y, split, high, own, cut, at, cn, cz, cy)
-        counts[h, 5] = filled
-        events = 0.0
-        for d in range(split, high):
-            events += day_n[d]
-        counts[h, 3] = int(events)
+            filled = _clusters(days, split, high, own, cut, at, clusters)
+        if not is_difference[h]:
+            counts[h, 5] = filled
+            events = 0.0
+            for d in range(split, high):
+                events += day_n[d]
+            counts[h, 3] = round(events)
         for d in range(low, high):
-            day_n[d], day_z[d], day_y[d] = 0.0, 0.0, 0.0
+            days[:, d] = 0.0
+            others[:, d] = 0.0

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.discovery.atoms import ATOM_PREFIX, atom_state_ids, states_of
+from backtest.discovery.day_scores import WITHOUT
 from backtest.discovery.event_days import SERIES, EventDays
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.inference import block_days, merged_days
@@ -190,10 +191,11 @@ def _require_atoms(days: EventDays, register: pl.DataFrame) -> None:
 
 
 def _cell_kinds(register: pl.DataFrame, spec: Spec) -> dict[str, str]:
-    """For each state id of an event which cells its hypotheses are made of."""
+    """For each state id of an event which cells its hypotheses are made of; a filter's are where it holds and where not."""
     state_of = {state_id: name for name, state in spec.states.items() for state_id in state.values}
     joint = {ALL_STATES, *atom_state_ids(spec, register["event_type"][0])}
-    return {name: ATOMS if name in joint else state_of[name] for name in register["state_id"].unique().sort()}
+    named = register["state_id"].unique().sort()
+    return {name: ATOMS if name in joint else name if name in spec.filters else state_of[name] for name in named}
 
 
 def _cells(
@@ -202,7 +204,7 @@ def _cells(
     """The atoms of each block that occur in the discovery fold, by symbol and state."""
     found: dict[tuple[str, str, str], list[_Cell]] = {name: [] for name in names}
     for (policy, horizon, state_id), runs in days.series.items():
-        kind = ATOMS if state_id.startswith(ATOM_PREFIX) else kinds.get(state_id, ATOMS)
+        kind = kinds.get(state_id.removeprefix(WITHOUT), ATOMS)
         is_joint = state_id.startswith(ATOM_PREFIX)
         if is_joint != (kind == ATOMS) or (policy, horizon, kind) not in names:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -29,6 +29,14 @@ class Series:
     stop: int
 
 
+class Parts(NamedTuple):
+    """The runs of m hypotheses: those of the i-th are pointer[i] … pointer[i+1]−1 of the (k,) first and end rows."""
+
+    pointer: Integers
+    start: Integers
+    stop: Integers
+
+
 @dataclass(frozen=True)
 class EventDays:
     """Rows of all symbols of one event type.
@@ -44,22 +52,22 @@ class EventDays:
     values: Mapping[str, Floats]
     series: Mapping[tuple[str, str, str], tuple[Series, ...]]
 
-    def parts(self, register: pl.DataFrame) -> tuple[Integers, Integers, Integers]:
+    def parts(self, register: pl.DataFrame, *, without: str = "") -> Parts:
         """The runs of each registered hypothesis of the event: those of its symbol, or of all where it is pooled.
 
-        Returns
-        -------
-        pointer : (m + 1,) where the runs of each hypothesis begin in the other two.
-        start, stop : (k,) rows.
+        Parameters
+        ----------
+        register : (m,) `hypotheses.REGISTER_SCHEMA`, of the event.
+        without : begins the state ids of the runs that are looked for, such as `day_scores.WITHOUT`.
         """
         pointer, starts, stops = [0], [], []
         for policy, horizon, state_id, symbol in register.select(*SERIES, "symbol").iter_rows():
-            for run in self.series.get((policy, horizon, state_id), ()):
+            for run in self.series.get((policy, horizon, without + state_id), ()):
                 if symbol in (run.symbol, POOLED):
                     starts.append(run.start)
                     stops.append(run.stop)
             pointer.append(len(starts))
-        return tuple(np.array(part, dtype=np.int64) for part in (pointer, starts, stops))  # type: ignore[return-value]
+        return Parts(*(np.array(part, dtype=np.int64) for part in (pointer, starts, stops)))
 
 
 def event_days(scores: Mapping[str, pl.DataFrame]) -> EventDays:

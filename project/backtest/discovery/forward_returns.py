@@ -169,6 +169,25 @@ def forward_trades(
     return Trades(*made)
 
 
+def opens_around(opens: Floats, at: Integers, offsets: Integers) -> Floats:
+    """Opens `offsets` bars from each of the bars `at`, relative to the open there, for figures of what happens around trades.
+
+    Parameters
+    ----------
+    opens : (bars,) NaN in gaps.
+    at : any shape, indices of bars.
+    offsets : (k,) bars, negative for earlier ones.
+
+    Returns
+    -------
+    (…, k) fractions P(at + offset)/P(at) − 1; NaN in gaps and beyond the data.
+    """
+    places = at[..., None] + offsets
+    inside = (places >= 0) & (places < len(opens))
+    reached = np.where(inside, opens[np.clip(places, 0, len(opens) - 1)], np.nan)
+    return np.asarray(reached / opens[at][..., None] - 1.0)
+
+
 @machine_code
 def _walk(
     opens: Floats,

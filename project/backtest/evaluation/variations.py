@@ -162,8 +162,13 @@ def score_variations(
     return pl.concat(found)
 
 
-def _policy_id(spec: Spec, row: dict[str, Any], delay_bars: int = 0, bars: int | None = None) -> str:
-    """The policy by which a candidate's verb trades at its horizon, or entered later and held for `bars`."""
+def _policy_id(spec: Spec, row: dict[str, Any], delay_bars: int = 0, bars: int | None = None) -> str | None:
+    """The policy by which a candidate's verb trades at its horizon, or entered later and held for `bars`.
+
+    None where the verb is no template: what a filter tests is a difference between trades.
+    """
+    if row["template_verb"] not in spec.templates:
+        return None
     policy = spec.templates[row["template_verb"]].policy
     delayed = policy.model_copy(update={"entry_lag_bars": policy.entry_lag_bars + delay_bars})
     return effective_policy(delayed, bars or horizon_bars(row["horizon"])).policy_id

@@ -28,6 +28,7 @@ EVENT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "strength": pl.Float64(),
 }
 """The columns every event has; `event_schema` adds one a state dimension."""
+BAR_MS: Final = 300_000
 _NO_STATES: Final[Mapping[str, CompiledState]] = MappingProxyType({})
 
 
@@ -58,38 +59,57 @@ def detect_events(
     dimension holds the value in force at the event's bar, null where none is known. After an occurrence the same type is
     silent for its cooldown. Row t uses rows ≤ t only.
     """
+    return outside_cooldowns(detect_hits(frame, events, symbol, states), events)
+
+
+def detect_hits(
+    frame: pl.DataFrame,
+    events: Sequence[CompiledEvent],
+    symbol: str,
+    states: Mapping[str, CompiledState] = _NO_STATES,
+) -> pl.DataFrame:
+    """Every bar at which a type's condition holds, as `detect_events` gives them but without silence after any."""
+    if not events:
+        return pl.DataFrame(schema=event_schema(states))
     evaluation = Evaluation.of_frame(frame)
-    conditions = _conditions(frame, states)
-    found = []
+    types, rows, directions, strengths = [], [], [], []
     for event in events:
         holds = evaluation.values(event.when.program) == TRUE
         holds[: event.lookback_bars] = False
-        kept = outside_cooldown(np.flatnonzero(holds), event.model.cooldown_bars)
-        direction = np.nan_to_num(np.sign(as_numbers(evaluation.values(event.direction.program))[kept]))
-        strength = np.full(len(kept), np.nan)
+        hits = np.flatnonzero(holds)
+        direction = np.nan_to_num(np.sign(as_numbers(evaluation.values(event.direction.program))[hits]))
+        strength = np.full(len(hits), np.nan)
         if event.strength is not None:
-            strength = as_numbers(evaluation.values(event.strength.program))[kept]
-        found.append(
-            pl.DataFrame(
-                {
-                    "timestamp": frame["timestamp"][kept],
-                    "direction": direction.astype(np.int8),
-                    "strength": pl.Series(strength, nan_to_null=True),
-                }
-            ).with_columns(
-                pl.lit(event.model.event_type).alias("event_type"),
-                pl.lit(symbol).alias("symbol"),
-                *(held[kept] for held in conditions),
-            )
-        )
-    if not found:
-        return pl.DataFrame(schema=event_schema(states))
+            strength = as_numbers(evaluation.values(event.strength.program))[hits]
+        types += [event.model.event_type] * len(hits)
+        rows.append(hits)
+        directions.append(direction.astype(np.int8))
+        strengths.append(strength)
+    at = np.concatenate(rows)
     stamp = pl.col("timestamp").dt.strftime("%Y%m%dT%H%M")
     return (
-        pl.concat(found)
+        pl.DataFrame([frame["timestamp"], *_conditions(frame, states)])[at]
+        .with_columns(
+            pl.Series("event_type", types, dtype=pl.String),
+            pl.lit(symbol).alias("symbol"),
+            pl.Series("direction", np.concatenate(directions)),
+            pl.Series("strength", np.concatenate(strengths), nan_to_null=True),
+        )
         .with_columns(pl.concat_str("event_type", "symbol", stamp, separator=".").alias("event_id"))
         .select(pl.col(name).cast(dtype) for name, dtype in event_schema(states).items())
     )
+
+
+def outside_cooldowns(hits: pl.DataFrame, events: Iterable[CompiledEvent]) -> pl.DataFrame:
+    """The hits of one symbol that are kept when each kept one silences its type for its cooldown, in the events' order."""
+    by_type = hits.partition_by("event_type", as_dict=True, maintain_order=True)
+    kept = [hits.clear()]
+    for event in events:
+        own = by_type.get((event.model.event_type,))
+        if own is not None:
+            bars = own["timestamp"].dt.timestamp("ms").to_numpy() // BAR_MS
+            kept.append(own[np.searchsorted(bars, outside_cooldown(bars, event.model.cooldown_bars))])
+    return pl.concat(kept)
 
 
 def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState]) -> list[pl.Series]:

@@ -24,17 +24,19 @@ HASH_CHUNK_BYTES: Final = 1 << 20
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path; on success it becomes `path`, on any fault it is removed.
 
-    Raises DataError where the disk is full, read-only or otherwise refuses the write.
+    Without `flush` a loss of power may leave an empty file, though the death of a process never does: for what is made
+    again where it is unreadable. Raises DataError where the disk is full, read-only or otherwise refuses the write.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if flush:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as fault:
         raise DataError(
@@ -46,15 +48,16 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, atomically."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, flush: bool = True) -> None:
+    """Write UTF-8 text, atomically; `flush` as of `replacing`."""
+    with replacing(path, flush=flush) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, atomically; the same value gives the same bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, flush: bool = True) -> None:
+    """Write JSON with sorted keys, atomically; the same value gives the same bytes. `flush` as of `replacing`."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, flush=flush)
 
 
 def read_json(path: Path) -> Any:

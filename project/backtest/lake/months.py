@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,30 +24,49 @@ def month_folder(dataset: Path, year: int, month: int) -> Path:
 def month_files(dataset: Path, start: dt.datetime | None = None, end: dt.datetime | None = None) -> list[Path]:
     """Files of the months that touch [start, end), oldest month first; all of them without bounds."""
     first = (start.year, start.month) if start is not None else (0, 0)
-    found: list[tuple[int, int, Path]] = []
-    for year, year_folder in _numbered(dataset, "year"):
-        if year < first[0] or (end is not None and year > end.year):
+    behind = (
+        (end.year, end.month, end > dt.datetime(end.year, end.month, 1, tzinfo=dt.UTC)) if end else (10_000, 1, False)
+    )
+    found: list[tuple[int, int, str]] = []
+    for year, year_folder in _numbered(str(dataset), "year"):
+        if not first[0] <= year <= behind[0]:
             continue
         for month, folder in _numbered(year_folder, "month"):
-            if (year, month) < first or (end is not None and dt.datetime(year, month, 1, tzinfo=dt.UTC) >= end):
-                continue
-            names = (entry.name for entry in os.scandir(folder))
-            found += [
-                (year, month, folder / name)
-                for name in names
-                if name.endswith(".parquet") and not name.startswith(TEMPORARY_PREFIX)
-            ]
-    return [path for _, _, path in sorted(found)]
+            if (year, month) >= first and (year, month, False) < behind:
+                found += [(year, month, path) for path in _files(folder)]
+    return [Path(path) for _, _, path in sorted(found)]
 
 
-def _numbered(folder: Path, unit: str) -> list[tuple[int, Path]]:
+def month_span(dataset: Path) -> tuple[dt.datetime, dt.datetime] | None:
+    """Starts of the first and the last month that have a file; None where none has."""
+    first, last = (next(_months_with_files(dataset, newest_first=reverse), None) for reverse in (False, True))
+    return (first, last) if first is not None and last is not None else None
+
+
+def _months_with_files(dataset: Path, *, newest_first: bool) -> Iterator[dt.datetime]:
+    for year, year_folder in sorted(_numbered(str(dataset), "year"), reverse=newest_first):
+        for month, folder in sorted(_numbered(year_folder, "month"), reverse=newest_first):
+            if _files(folder):
+                yield dt.datetime(year, month, 1, tzinfo=dt.UTC)
+
+
+def _files(folder: str) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [
+            entry.path
+            for entry in entries
+            if entry.name.endswith(".parquet") and not entry.name.startswith(TEMPORARY_PREFIX)
+        ]
+
+
+def _numbered(folder: str, unit: str) -> list[tuple[int, str]]:
     """Sub-folders named ``unit=NN`` with their numbers; months of 1 to 12 in two digits, years in four."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if _FOLDERS[unit].fullmatch(entry.name)]
+            found = [(entry.name, entry.path) for entry in entries if _FOLDERS[unit].fullmatch(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [(int(name.rpartition("=")[2]), folder / name) for name in names]
+    return [(int(name.rpartition("=")[2]), path) for name, path in found]
 
 
 def write_months(

@@ -18,6 +18,23 @@ MARKER: Final = ".backtest-data-root"
 LAYOUT_VERSION: Final = 1
 SIGNAL_PARTS: Final = ("signals", "bars", "invalidation", "tested")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+REPORT_KINDS: Final = frozenset(
+    {
+        "phase2",
+        "strategy_blueprints",
+        "expectancy",
+        "robustness",
+        "backtest",
+        "walk_forward",
+        "promotion",
+        "calibration",
+        "comparison",
+        "drift",
+    }
+)
+"""Folders under ``reports/`` that hold one kind of result each, ``reports/<kind>/<run_id>``. The pages of a run lie beside them
+in ``reports/<run_id>``, so no run may be named like one."""
+_TAKEN: Final = REPORT_KINDS | {"index.html"}
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_]{1,39}")
 
 
@@ -27,6 +44,11 @@ def checked_run_id(run_id: str) -> str:
         raise MisuseError(
             f"RUN_ID {_shown(run_id)} is not allowed: 1 to 100 letters, digits, '.', '_' or '-', "
             "starting with a letter or digit, without '..'. Example: RUN_ID=run_20250228"
+        )
+    if run_id.casefold() in _TAKEN:
+        raise MisuseError(
+            f"RUN_ID {run_id!r} is the name of a folder that reports/ keeps for itself, so the run's own pages would have no "
+            f"place. Give it another one. Example: RUN_ID={run_id}_1"
         )
     return run_id
 
@@ -118,8 +140,9 @@ class DataRoot:
     def cleaned_bars(self, market: Market, symbol: str) -> Path:
         return self.lake / "cleaned" / market / checked_symbol(symbol) / "bars_5m"
 
-    def cleaned_quality(self, market: Market, symbol: str) -> Path:
-        return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality.parquet"
+    def cleaned_quality(self, market: Market, symbol: str, quarter: str) -> Path:
+        """What was found in a quarter such as ``2024Q1``, one row a month."""
+        return self.lake / "cleaned" / market / checked_symbol(symbol) / "quality" / f"{quarter}.parquet"
 
     def cross_check(self, symbol: str) -> Path:
         """Spans in which the symbol's sources disagree."""
@@ -135,6 +158,10 @@ class DataRoot:
     def stage_records(self) -> Path:
         """Where stages that write to the shared lake leave what their cache needs."""
         return self.lake / "stage_records"
+
+    def file_hashes(self) -> Path:
+        """Hashes of files of the data root by what the file system says of them, so that they are not read again."""
+        return self.lake / "file_hashes.json"
 
     # -- what was ever tried; no clean-up removes it ---------------------------------------------------
 
@@ -180,6 +207,18 @@ class DataRoot:
     def states(self, run_id: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "states" / f"{checked_symbol(symbol)}.parquet"
 
+    def quarter_hits(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """Bars of a quarter at which conditions of event types hold."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.hits.parquet"
+
+    def quarter_states(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """States at each bar of a quarter, and what the events' quality is judged by."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.states.parquet"
+
+    def quarter_needs(self, run_id: str, symbol: str, quarter: str) -> Path:
+        """Data sets that event types lack in a quarter."""
+        return self.run_lake(run_id) / "detected" / checked_symbol(symbol) / f"{quarter}.needs.json"
+
     def symbol_events(self, run_id: str, symbol: str) -> Path:
         return self.run_lake(run_id) / "events" / f"{checked_symbol(symbol)}.parquet"
 
@@ -206,7 +245,20 @@ class DataRoot:
         return self.path / "events" / checked_run_id(run_id) / "event_flags.parquet"
 
     def reports(self, kind: str, run_id: str) -> Path:
+        """Where a run's results of one of the `REPORT_KINDS` lie."""
         return self.path / "reports" / kind / checked_run_id(run_id)
+
+    def report_list(self) -> Path:
+        """The folder of the list over all runs, which holds the pages of each of them too."""
+        return self.path / "reports"
+
+    def report(self, run_id: str) -> Path:
+        """The pages of a run, a folder that opens from disk."""
+        return self.report_list() / checked_run_id(run_id)
+
+    def report_summary(self, run_id: str) -> Path:
+        """What the list over all runs says of a run."""
+        return self.run(run_id) / "report_summary.json"
 
     def candidates(self, run_id: str, event_type: str) -> Path:
         return self.reports("phase2", run_id) / event_type / "candidates.parquet"
@@ -223,6 +275,10 @@ class DataRoot:
 
     def robustness_checks(self, run_id: str) -> Path:
         return self.reports("expectancy", run_id) / "robustness_checks.parquet"
+
+    def backtest_equity(self, run_id: str) -> Path:
+        """Equity of the run's backtest, one row a bar."""
+        return self.reports("backtest", run_id) / "equity.parquet"
 
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -64,11 +65,19 @@ def read_raw(
     """
     schema = RAW_SCHEMAS[dataset]
     paths = sorted(month_files(root.raw(venue, market, symbol, dataset), start, end), key=_order)
-    frames = [read_parquet(path, schema).select(list(schema)) for path in paths]
-    frame = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+    frame = _rows(paths, schema) if paths else pl.DataFrame(schema=schema)
     if start is not None:
         frame = frame.filter(pl.col("timestamp") >= start)
     return frame if end is None else frame.filter(pl.col("timestamp") < end)
+
+
+def _rows(paths: list[Path], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Files one after another: in one go where all are sound, else one by one, which names the one that is not."""
+    try:
+        frame = pl.read_parquet(paths, columns=list(schema))
+    except (OSError, pl.exceptions.PolarsError):
+        frame = pl.concat([read_parquet(path, schema).select(list(schema)) for path in paths])
+    return frame
 
 
 def have_days(

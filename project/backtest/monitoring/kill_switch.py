@@ -13,6 +13,7 @@ import polars as pl
 from backtest.errors import DataError
 from backtest.monitoring.freshness import Freshness
 from backtest.monitoring.live_account import drawdowns, positions_usd, slippage_ratio
+from backtest.monitoring.live_edge import EDGE_LEVEL, EdgeEvidence
 
 Status = Literal["PASS", "WARN", "HALT"]
 
@@ -25,11 +26,7 @@ MIN_FILLS: Final = 10
 MAX_EQUITY_AGE: Final = dt.timedelta(days=1)
 FUNDING_HOURS: Final = 8.0
 MAX_FUNDING_AGE_INTERVALS: Final = 2
-NOT_AVAILABLE: Final = {
-    "backtest_drawdown": "not available yet: it comes with the backtest of strategies",
-    "feature_drift": "not available yet: it comes with the feature drift check",
-    "live_edge": "not available yet: it comes with sequential tests of live trades",
-}
+MIN_EDGE_DAYS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -191,4 +188,59 @@ def funding_check(
         time=stamp,
         at_best="WARN" if is_old else "PASS",
         remark=f"the newest rate is of {stamp:%Y-%m-%d %H:%M} UTC" if is_old else "",
+    )
+
+
+def backtest_drawdown_check(equity: pl.DataFrame, max_drawdown: float, *, data: str) -> Check:
+    """Deepest fall of the run's backtest, where there is no live account; the text says so."""
+    if equity.is_empty():
+        return without_data("drawdown", f"there is no live account, and {data} has no rows")
+    deepest, _ = drawdowns(equity)
+    remark = "of the run's backtest: there is no live account"
+    time = equity["timestamp"][-1]
+    return against_limit(
+        "drawdown", deepest, max_drawdown, "of the highest equity", data=data, time=time, remark=remark
+    )
+
+
+def drift_check(drifted: Sequence[tuple[str, int]], n_features: int, *, data: str, time: dt.datetime) -> Check:
+    """HALT where a feature that a blueprint stands on has drifted, WARN where another one has, else PASS.
+
+    `drifted` are the names of features with significant and large drift, each with the number of blueprints that use it.
+    """
+    status: Status
+    used = [name for name, n_blueprints in drifted if n_blueprints]
+    named = ", ".join(used or [name for name, _ in drifted][:5])
+    if used:
+        status, text = "HALT", f"{len(used)} of {n_features} features that blueprints use have drifted: {named}"
+    elif drifted:
+        status, text = (
+            "WARN",
+            f"{len(drifted)} of {n_features} features have drifted, none that a blueprint uses: {named}",
+        )
+    else:
+        status, text = "PASS", f"none of {n_features} features has drifted"
+    found, limit = float(len(used)), 0.0
+    return Check("feature_drift", status, text, found, limit, limit - found, "features", data, time.isoformat())
+
+
+def edge_check(evidence: Sequence[EdgeEvidence], n_blueprints: int, *, data: str) -> Check:
+    """The strongest evidence that a blueprint's mean live return lies below its interval; wealth is compared on the scale of
+    its logarithm, and the level is shared equally by all of the run's blueprints."""
+    if not evidence:
+        return without_data("live_edge", f"{data} has no day of closed trades with a blueprint_id yet")
+    worst = evidence[0]
+    remark = (
+        f"{worst.blueprint_id}: mean {worst.mean_return * 1e4:.3g} bps over {worst.n_trades} trades on {worst.n_days} days, "
+        f"promised at least {worst.low * 1e4:.3g} bps"
+    )
+    few = worst.n_days < MIN_EDGE_DAYS
+    return against_limit(
+        "live_edge",
+        math.log10(max(worst.highest_wealth, 1.0)),
+        math.log10(n_blueprints / EDGE_LEVEL),
+        "(logarithm of the evidence against the edge)",
+        data=data,
+        at_best="WARN" if few else "PASS",
+        remark=remark + (f"; fewer than {MIN_EDGE_DAYS} days" if few else ""),
     )

@@ -2,7 +2,8 @@
 
 Equity: ``timestamp``, ``equity_usd``; optionally ``cash_flow_usd`` (deposits positive, withdrawals negative, since the row
 before). Fills: ``timestamp``, ``symbol``, ``side`` (buy or sell), ``price``, ``quantity`` (base currency), ``expected_price``
-(the price the decision was made at), ``modelled_slippage_bps`` (what the cost model expected); optionally ``fill_id``.
+(the price the decision was made at), ``modelled_slippage_bps`` (what the cost model expected); optionally ``fill_id`` and
+``blueprint_id`` (whose trade it is).
 Timestamps are ISO 8601 with an offset or ``Z``, or milliseconds since 1970-01-01 UTC. Other columns are ignored.
 """
 
@@ -50,7 +51,8 @@ def sound_equity(rows: pl.DataFrame, now: dt.datetime) -> pl.DataFrame:
 
 
 def sound_fills(rows: pl.DataFrame, now: dt.datetime) -> pl.DataFrame:
-    """Fills with their types, in the order of time, with ``signed_quantity`` (buys positive).
+    """Fills with their types, in the order of time, with ``signed_quantity`` (buys positive) and ``blueprint_id`` (null where
+    it is not told).
 
     Raises
     ------
@@ -76,7 +78,9 @@ def sound_fills(rows: pl.DataFrame, now: dt.datetime) -> pl.DataFrame:
     if not all(isinstance(symbol, str) and symbol for symbol in symbols):
         raise DataError("fills: a row has no symbol")
     columns: dict[str, Any] = {"timestamp": _stamps(rows, now, "fills"), "symbol": symbols, "side": sides, **numbers}
-    schema = {"timestamp": _STAMP, "symbol": pl.String(), "side": pl.String()}
+    named = rows["blueprint_id"].to_list() if "blueprint_id" in rows.columns else [None] * len(rows)
+    columns["blueprint_id"] = [str(value) if value not in (None, "") else None for value in named]
+    schema = {"timestamp": _STAMP, "symbol": pl.String(), "side": pl.String(), "blueprint_id": pl.String()}
     frame = pl.DataFrame(columns, schema=schema | dict.fromkeys(numbers, pl.Float64()))
     sign = pl.when(pl.col("side") == "buy").then(1.0).otherwise(-1.0)
     return frame.with_columns((pl.col("quantity") * sign).alias("signed_quantity")).sort(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,12 +14,14 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from backtest.errors import DataError
-from backtest.lake.files import content_hash
+from backtest.lake.files import content_hash, write_text
 from backtest.pipeline.stage import Json
 
 # Libraries whose version may change the digits of a result.
 RESULT_LIBRARIES: Final = ("numba", "numpy", "polars", "pyarrow", "scipy")
 MAX_NAMED_CHANGES: Final = 3
+SETTLED_NS: Final = 2_000_000_000
+"""A file changed less than this ago could change again within the same tick of the file system's clock."""
 
 _Signature: TypeAlias = tuple[int, int, int, int, int]
 
@@ -95,11 +99,30 @@ def _value(values: Mapping[str, Any], name: str) -> str:
 
 
 class FileHashes:
-    """Content hashes of files, each read once as long as it is the same file to the file system."""
+    """Content hashes of files, each read once as long as it is the same file to the file system.
 
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[_Signature, str]] = {}
+    With `index`, a file, also across runs: hashes of files that had not changed for `SETTLED_NS` when they were kept are
+    believed as long as device, inode, size and both times of a file are the same.
+    """
+
+    def __init__(self, index: Path | None = None) -> None:
+        self._index = index
+        self._known: dict[Path, tuple[_Signature, str]] = _kept(index) if index is not None else {}
+        self._loaded = dict(self._known)
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hash")
+
+    def keep(self) -> None:
+        """Write the index, without files that are gone; what cannot be written is read again next time."""
+        if self._index is None or self._known == self._loaded:
+            return
+        settled = time.time_ns() - SETTLED_NS
+        entries = {
+            str(path): [*signature, digest]
+            for path, (signature, digest) in self._known.items()
+            if max(signature[3:]) < settled and _signature(path) == signature
+        }
+        with contextlib.suppress(DataError):
+            write_text(self._index, json.dumps(entries, separators=(",", ":")))
 
     def of(self, paths: Iterable[Path]) -> dict[Path, str | None]:
         """Hash of each file, None for one that does not exist; DataError for one that cannot be read."""
@@ -143,6 +166,18 @@ class FileHashes:
             raise DataError(f"cannot read {path}: {fault.strerror or fault}.") from None
         self._known[path] = (signature, digest)
         return digest
+
+
+def _kept(index: Path) -> dict[Path, tuple[_Signature, str]]:
+    """An index as it was kept; nothing where there is none, or a damaged one."""
+    try:
+        entries = json.loads(index.read_bytes())
+        return {
+            Path(name): ((int(a), int(b), int(c), int(d), int(e)), str(digest))
+            for name, (a, b, c, d, e, digest) in entries.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _signature(path: Path) -> _Signature | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from backtest.errors import DataError
 from backtest.lake.files import parquet_metadata
-from backtest.lake.months import month_files, read_months
+from backtest.lake.months import month_files, month_span, read_months
 from backtest.lake.paths import DataRoot, Market
 from backtest.pipeline.quarters import quarter_bounds
 
@@ -39,7 +41,7 @@ def venue_of(plan: Plan, market: Market, symbol: str) -> str | None:
     venues = []
     for folder in sorted((plan.root.lake / "raw").glob("*")):
         if asked in (None, folder.name) and any(
-            month_files(plan.root.raw(folder.name, market, symbol, dataset)) for dataset in BAR_DATASETS
+            month_span(plan.root.raw(folder.name, market, symbol, dataset)) for dataset in BAR_DATASETS
         ):
             venues.append(folder.name)
     if len(venues) > 1:
@@ -80,10 +82,17 @@ def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetim
 
 
 def _extent(files: list[Path]) -> tuple[dt.datetime, dt.datetime]:
+    (first, _), (_, last) = (_stamps_of(path, os.stat(path).st_mtime_ns) for path in (files[0], files[-1]))  # noqa: PTH116
+    return first, last + BAR
+
+
+@functools.lru_cache(maxsize=4096)
+def _stamps_of(path: Path, _changed_ns: int) -> tuple[dt.datetime, dt.datetime]:
+    """First and last timestamp of a file as it was when it last changed; asked for at every part of a stage."""
     from backtest.lake.files import read_parquet
 
-    first, last = (read_parquet(path, columns=["timestamp"])["timestamp"] for path in (files[0], files[-1]))
-    return cast("dt.datetime", first.min()), cast("dt.datetime", last.max()) + BAR
+    stamps = read_parquet(path, columns=["timestamp"])["timestamp"]
+    return cast("dt.datetime", stamps.min()), cast("dt.datetime", stamps.max())
 
 
 def clipped(

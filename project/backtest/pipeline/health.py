@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 
 import backtest
 from backtest.errors import BacktestError
-from backtest.lake.files import content_hash, parquet_metadata, read_parquet
+from backtest.lake.cleaned import read_cleaned_quality
+from backtest.lake.files import content_hash, parquet_metadata
 from backtest.lake.leftovers import left_by_dead
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot
@@ -191,7 +192,7 @@ def _gaps(root: DataRoot, symbol: str) -> Iterator[HealthFinding]:
 
     columns = {"month": pl.String(), "bars": pl.Int64(), "gap_bars": pl.Int64(), "longest_gap_bars": pl.Int64()}
     try:
-        quality = read_parquet(root.cleaned_quality("perp", symbol), columns).select(list(columns)).sort("gap_bars")
+        quality = read_cleaned_quality(root, "perp", symbol, columns).select(list(columns)).sort("gap_bars")
     except BacktestError as fault:
         text = f"{symbol}: the quality of its cleaned bars cannot be read: {fault}"
         yield HealthFinding("lake", "warning", text, f"clean again: make discover-edges-from-raw SYMBOLS={symbol}")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from backtest.errors import BacktestError
+from backtest.errors import BacktestError, DataError, TooLittleDataError
 from backtest.lake.files import content_hash, write_json
 from backtest.lake.live import Kind, live_file, read_live
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot, checked_symbol
 from backtest.monitoring.kill_switch import (
     EXIT_CODES,
-    NOT_AVAILABLE,
     Check,
+    backtest_drawdown_check,
     broken,
     drawdown_check,
+    drift_check,
+    edge_check,
     exposure_check,
     funding_check,
     position_check,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 STATUS_VERSION: Final = 1
 DEFAULT_FUNDING_HOURS: Final = 8.0
+BACKTEST_EQUITY_COLUMNS: Final = ("equity_usd", "equity")
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,13 @@ class KillSwitchReport:
 
 
 def examine_and_write(
-    root: DataRoot, run_id: str, symbol: str, limits: Limits, now: dt.datetime
+    root: DataRoot, spec_root: Path, run_id: str, symbol: str, limits: Limits, now: dt.datetime
 ) -> tuple[KillSwitchReport, str | None]:
     """Check, write ``kill_switch_status.json`` into the run's folder; the report, and why it could not be written.
 
     Where it could not be written (no such run, no permission, full disk) the report is HALT, whatever its checks say.
     """
-    report = examine(root, run_id, symbol, limits, now)
+    report = examine(root, spec_root, run_id, symbol, limits, now)
     try:
         manifest_exists = root.is_marked() and root.run(run_id).is_dir()
         if not manifest_exists:
@@ -94,19 +98,24 @@ def examine_and_write(
     return report, None
 
 
-def examine(root: DataRoot, run_id: str, symbol: str, limits: Limits, now: dt.datetime) -> KillSwitchReport:
+def examine(
+    root: DataRoot, spec_root: Path, run_id: str, symbol: str, limits: Limits, now: dt.datetime
+) -> KillSwitchReport:
     """Every check; what is unreadable or contradicts itself is HALT, what has no data WARN. Writes nothing."""
     checks = [_guarded("run", lambda: _run_check(root, run_id, symbol))]
     checks.append(_guarded("staleness", lambda: _staleness(root, symbol, limits, now)))
     equity = _live(root, run_id, "equity", now)
     fills = _live(root, run_id, "fills", now)
-    checks.append(_on(equity, "drawdown", lambda rows, data: drawdown_check(rows, limits.max_drawdown, now, data=data)))
+    checks.append(_guarded("drawdown", lambda: _drawdown(root, run_id, equity, limits, now)))
     checks.append(
         _on(fills, "slippage", lambda rows, data: slippage_check(rows, symbol, limits.max_slippage_ratio, data=data))
     )
     checks += _position_checks(root, symbol, limits, equity, fills)
     checks.append(_guarded("funding", lambda: _funding(root, symbol, limits, now)))
-    checks += [without_data(name, text) for name, text in NOT_AVAILABLE.items()]
+    checks.append(_guarded("feature_drift", lambda: _drift(root, spec_root, run_id, symbol)))
+    checks.append(
+        _guarded("live_edge", lambda: _on(fills, "live_edge", lambda rows, data: _edge(root, run_id, rows, now, data)))
+    )
     used = tuple(
         {"file": part.path.relative_to(root.path).as_posix(), "content_hash": part.digest}
         for part in (equity, fills)
@@ -125,6 +134,8 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
     try:
         return check()
+    except TooLittleDataError as fault:
+        return without_data(name, str(fault))
     except (BacktestError, OSError) as fault:
         return broken(name, str(fault))
     except (Exception, pl.exceptions.PanicException) as fault:  # noqa: BLE001 - whatever it is, trading may not go on
@@ -200,6 +211,54 @@ def _on(live: _Live, name: str, check: Callable[[pl.DataFrame, str], Check]) -> 
         columns = ", ".join(EQUITY_COLUMNS if live.kind == "equity" else FILL_COLUMNS)
         return without_data(name, f"there is no {live.folder / live.kind}.(csv|parquet|jsonl) with {columns}")
     return check(live.rows, f"live {live.path.name}")
+
+
+def _drawdown(root: DataRoot, run_id: str, equity: _Live, limits: Limits, now: dt.datetime) -> Check:
+    """That of the live equity, or of the run's backtest where there is no live file."""
+    path = root.backtest_equity(run_id)
+    if equity.path is not None or equity.fault is not None or not path.is_file():
+        return _on(equity, "drawdown", lambda rows, data: drawdown_check(rows, limits.max_drawdown, now, data=data))
+    rows = read_live(path)
+    name = next((column for column in BACKTEST_EQUITY_COLUMNS if column in rows.columns), None)
+    if name is None or "timestamp" not in rows.columns:
+        raise DataError(f"{path} has no timestamp and {BACKTEST_EQUITY_COLUMNS[0]}; it has {', '.join(rows.columns)}.")
+    sound = sound_equity(rows.select("timestamp", rows[name].alias("equity_usd")), now)
+    return backtest_drawdown_check(sound, limits.max_drawdown, data=f"reports/backtest/{run_id}/{path.name}")
+
+
+def _drift(root: DataRoot, spec_root: Path, run_id: str, symbol: str) -> Check:
+    from backtest.monitoring.feature_drift import DriftWindows
+    from backtest.pipeline.feature_drift import examine_drift
+
+    report = examine_drift(root, spec_root, run_id, symbol, DriftWindows())
+    drifted = [(drift.feature, len(report.usage[drift.feature].blueprints)) for drift in report.drifted]
+    n_tested = sum(drift.p_value is not None for drift in report.features)
+    if not n_tested:
+        return without_data("feature_drift", f"the features of {symbol} have no values")
+    return drift_check(drifted, n_tested, data=f"features {symbol}", time=report.live[1])
+
+
+def _edge(root: DataRoot, run_id: str, fills: pl.DataFrame, now: dt.datetime, data: str) -> Check:
+    """The live trades of the run's blueprints against their intervals."""
+    from backtest.monitoring.live_edge import Promise, edge_evidence, round_trips
+    from backtest.pipeline.feature_drift import read_blueprints
+
+    promises = {}
+    for blueprint in read_blueprints(root, run_id):
+        try:
+            promise = Promise(
+                str(blueprint["blueprint_id"]),
+                float(blueprint["posterior_low"]),
+                float(blueprint["expectancy_standard_error"]) * math.sqrt(float(blueprint["n_events"])),
+            )
+        except (KeyError, TypeError, ValueError) as fault:
+            raise DataError(
+                f"{root.blueprints(run_id)}: a blueprint lacks what live trades are judged by: {fault}"
+            ) from None
+        promises[promise.blueprint_id] = promise
+    if not promises:
+        return without_data("live_edge", f"run {run_id} has no blueprints")
+    return edge_check(edge_evidence(round_trips(fills), promises, now), len(promises), data=data)
 
 
 def _position_checks(root: DataRoot, symbol: str, limits: Limits, equity: _Live, fills: _Live) -> list[Check]:

@@ -12,6 +12,11 @@ def quarters(start: dt.datetime, end: dt.datetime) -> list[tuple[int, int]]:
     return [(index // 4, index % 4 + 1) for index in range(first_index, last_index + 1)]
 
 
+def quarter_name(moment: dt.datetime) -> str:
+    """The quarter a moment lies in, such as ``2024Q1``."""
+    return f"{moment.year}Q{(moment.month + 2) // 3}"
+
+
 def quarter_bounds(quarter: str) -> tuple[dt.datetime, dt.datetime]:
     """First bar and end (exclusive) of a quarter such as ``2024Q1``."""
     year, number = int(quarter[:4]), int(quarter[5])

@@ -181,7 +181,7 @@ class _Run:
         self._command = command
         self._started_at = now()
         self._folder = plan.root.run(plan.run_id)
-        self._files = FileHashes()
+        self._files = FileHashes(plan.root.file_hashes())
         self._code = CodeHashes()
         self._versions = package_versions(RESULT_LIBRARIES)
         self._reports: list[InstanceReport] = []
@@ -422,15 +422,15 @@ class _Run:
         if not log.exists():
             made_by = (report.computed or {}).get("run_id", "an earlier run")
             write_text(log, f"not run: unchanged since {made_by} made its outputs\n")
-        self._note(report, self._record_path(prepared.stage, report.instance))
+        self._note(report, None)
         return report
 
     def _note(self, report: InstanceReport, record: Path | None) -> None:
         manifest = report.manifest()
         own = self._folder / f"{report.instance}.json"
-        write_json(own, manifest)
+        write_json(own, manifest, flush=False)
         if record is not None and record != own:
-            write_json(record, manifest)
+            write_json(record, manifest, flush=False)
         self._noted.append(report)
         self._manifest.enter(report.instance, report.entry())
         for text in report.warnings:
@@ -544,6 +544,7 @@ class _Run:
 
     def _end(self, status: RunStatus) -> None:
         self._status = status
+        self._files.keep()
         try:
             self._write()
         finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from backtest.monitoring.feature_drift import FeatureDrift
     from backtest.monitoring.freshness import Freshness
     from backtest.monitoring.kill_switch import Check
 
@@ -50,6 +51,41 @@ def check_table(checks: Sequence[Check]) -> Table:
     """Each check with its verdict, value and limit, and what it was taken from."""
     rows = [(check.name, check.status, check.text, check.data or "–", check.data_time or "–") for check in checks]
     return plain_table("Kill switch", ("check", "status", "value and limit", "taken from", "of"), rows)
+
+
+def drift_table(drifts: Sequence[FeatureDrift], users: Sequence[str]) -> Table:
+    """Features with their index, its usual band, the p-value, the shift in the feature's unit, and what stands on each."""
+    rows = [
+        (
+            drift.feature,
+            drift.status,
+            _figure(drift.psi, ".3f"),
+            drift.band or "–",
+            _figure(drift.usual_psi, ".3f"),
+            _figure(drift.p_value, ".2g"),
+            _figure(drift.q_value, ".2g"),
+            _shift(drift),
+            "–" if drift.missing_live is None else f"{drift.missing_reference:.1%} → {drift.missing_live:.1%}",
+            used,
+        )
+        for drift, used in zip(drifts, users, strict=True)
+    ]
+    columns = (
+        "feature", "status", "PSI", "band", "95 % below", "p", "q", "median, reference → live", "missing", "used by",
+    )  # fmt: skip
+    return plain_table("Feature drift", columns, rows, right=("PSI", "95 % below", "p", "q"))
+
+
+def _shift(drift: FeatureDrift) -> str:
+    """Both medians in the feature's unit and their distance in standard deviations."""
+    if drift.shift is None:
+        return "–"
+    spread = "" if drift.shift_sd is None else f" ({drift.shift_sd:+.2f} sd)"
+    return f"{drift.reference_median:.4g} → {drift.live_median:.4g} {drift.unit}{spread}"
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 def _step(seconds: int) -> str:

@@ -142,11 +142,9 @@ def _p_values(row: Row) -> str:
     return f", p {row['p_value']:.2g}, q {row['q_value']:.2g}, family-wise p {row['family_wise_p']:.2g}"
 
 
-def _gates(row: Row, profile: GateProfile) -> list[str]:
-    from backtest.discovery.gates import GATES
-    from backtest.reports.terminal import MARGIN_TEXTS
-
-    asks = {
+def gate_asks(row: Row, profile: GateProfile) -> dict[str, str]:
+    """What each gate asks of a hypothesis, in words, by gate."""
+    return {
         "gate_eligible": f"≥ {profile.min_events} events, {profile.min_days} days, {profile.min_confirmation_days} to confirm",
         "gate_significant": f"TreeBH at {profile.tree_level:g} or family-wise p ≤ {profile.family_wise_level:g}",
         "gate_day_concentration": f"no day with > {profile.max_day_share_of_sum:.0%} of the sum",
@@ -156,7 +154,13 @@ def _gates(row: Row, profile: GateProfile) -> list[str]:
         "gate_economic_conservative": f"posterior mean above {profile.conservative_cost_multiple:g} × cost",
         "gate_stability": f"same sign in {profile.stability.min_same_sign} of {profile.stability.spans} spans",
     }
-    lines = []
+
+
+def _gates(row: Row, profile: GateProfile) -> list[str]:
+    from backtest.discovery.gates import GATES
+    from backtest.reports.terminal import MARGIN_TEXTS
+
+    asks, lines = gate_asks(row, profile), []
     for gate in GATES:
         margin = row[gate.replace("gate_", "margin_", 1)]
         distance = "not computed" if margin is None else MARGIN_TEXTS[gate].format(margin)

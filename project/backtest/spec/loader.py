@@ -198,14 +198,18 @@ def load_spec(root: Path) -> Spec:
 def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
     if not root.is_dir():
         raise SpecError(f"there is no spec folder at {root}. Run from the checkout, or set BACKTEST_SPEC_ROOT to one.")
-    found = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.endswith(".yaml"):
-                path = os.path.join(folder, name)  # noqa: PTH118 - asked for at every stage part, so it must be quick
-                stat = os.stat(path)  # noqa: PTH116
-                found.append((os.path.relpath(path, root).replace(os.sep, "/"), stat.st_mtime_ns, stat.st_size))
-    return tuple(sorted(found))
+    return tuple(sorted(_yaml_files(str(root), "")))
+
+
+def _yaml_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
+    """Name below the root, time and size of each file; asked for at every part of a stage, so it must be quick."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _yaml_files(entry.path, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(".yaml"):
+                stat = entry.stat()
+                yield prefix + entry.name, stat.st_mtime_ns, stat.st_size
 
 
 @functools.lru_cache(maxsize=8)

@@ -170,7 +170,7 @@ def occurrences(compiled: CompiledRule, rows: SymbolRows) -> Integers:
     """Rows of the window at which the trigger occurs, each silencing those within its cooldown."""
     trigger, direction = compiled.expressions["trigger"], compiled.expressions["event_direction"]
     holds = rows.holds(trigger)
-    holds[: rows.chain + max(trigger.lookback_bars, direction.lookback_bars)] = False
+    holds[: max(rows.chain, trigger.lookback_bars, direction.lookback_bars)] = False
     kept = outside_cooldown(np.flatnonzero(holds), compiled.rule.cooldown_bars)
     return kept[kept >= rows.first]
 

@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,8 +14,11 @@ from backtest.cli import main
 from backtest.lake.files import write_json
 from backtest.lake.months import write_months
 from backtest.lake.paths import DataRoot
+from backtest.pipeline.frames import FEATURES_HASH, features_hash
+from backtest.spec.loader import load_spec
 
 BAR = dt.timedelta(minutes=5)
+SPEC_ROOT = Path(__file__).resolve().parents[3] / "spec"
 
 
 class Desk:
@@ -35,6 +39,17 @@ class Desk:
         closes = [100.0] * (n_bars - gaps_at_end) + [None] * gaps_at_end
         frame = pl.DataFrame({"timestamp": stamps, "close": closes}).cast({"timestamp": pl.Datetime("ms", "UTC")})
         write_months(self.root.cleaned_bars("perp", symbol), frame)
+
+    def write_features(self, symbol: str, days: int, planted: dict[str, float], last: dt.datetime) -> None:
+        """Features of the spec as noise, those `planted` shifted by so many standard deviations in the newest seven days."""
+        spec = load_spec(SPEC_ROOT)
+        n_bars, rng = days * 288, np.random.default_rng(1)
+        stamps = [last - BAR * back for back in reversed(range(n_bars))]
+        columns = {name: rng.standard_normal(n_bars) for name in spec.features}
+        for name, shift in planted.items():
+            columns[name][-7 * 288 :] += shift
+        frame = pl.DataFrame({"timestamp": stamps, **columns}).cast({"timestamp": pl.Datetime("ms", "UTC")})
+        write_months(self.root.features(symbol), frame, metadata={FEATURES_HASH: features_hash(spec)})
 
     def write_run(self, name: str, /, **changes: Any) -> None:
         """The manifest of a finished run that searched January to February 2024."""

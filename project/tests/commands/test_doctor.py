@@ -34,7 +34,7 @@ def sound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 def _write_quality(desk: Desk, gap_bars: int) -> None:
     row = {"month": ["2025-01"], "bars": [1000 - gap_bars], "gap_bars": [gap_bars], "longest_gap_bars": [gap_bars]}
-    write_parquet(desk.root.cleaned_quality("perp", "BTCUSDT"), pl.DataFrame(row))
+    write_parquet(desk.root.cleaned_quality("perp", "BTCUSDT", "2024Q1"), pl.DataFrame(row))
 
 
 def _findings(desk: Desk, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, list[dict[str, Any]]]:
@@ -88,7 +88,7 @@ def test_half_written_files_and_crashed_runs_are_told(sound: Desk, capsys: pytes
 
 
 def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality.parquet"
+    shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality" / "2024Q1.parquet"
     own = sound.root.candidates("r1", "VOL_SHOCK")
     write_json(own, {})
     outputs = {name.relative_to(sound.root.path).as_posix(): content_hash(name) for name in (shared, own)}
@@ -102,7 +102,7 @@ def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys
     texts = [finding["text"] for finding in _worst(findings)]
     assert code == 1
     assert len(texts) == 2
-    assert "quality.parquet has other content than recorded" in texts[0]
+    assert "2024Q1.parquet has other content than recorded" in texts[0]
     assert "candidates.parquet is gone" in texts[1]
 
 
@@ -122,7 +122,7 @@ def test_missing_data_sets_and_broken_quality_are_told(sound: Desk, capsys: pyte
     for dataset in ("funding", "metrics", "spot"):
         assert dataset in missing
     assert "ohlcv" not in missing
-    sound.root.cleaned_quality("perp", "BTCUSDT").write_bytes(b"no parquet")
+    sound.root.cleaned_quality("perp", "BTCUSDT", "2024Q1").write_bytes(b"no parquet")
     code, findings = _findings(sound, capsys)
     assert code == 1
     assert "not a readable Parquet file" in _worst(findings)[0]["text"]

@@ -21,7 +21,8 @@ from .test_monitoring import NOON, _door
 CALL = ("kill-switch", "--run-id", "r1", "--symbol", "BTCUSDT", "--now", "2025-01-01T12:00:00Z")
 FILL_HEADER = "timestamp,symbol,side,price,quantity,expected_price,modelled_slippage_bps"
 LIMITS = kill_switch_of_pipeline.Limits(3, 0.15, 2.5, 30.0)
-UNBUILT = {"backtest_drawdown", "feature_drift", "live_edge"}
+UNTOLD = {"feature_drift", "live_edge"}
+SPEC_ROOT = Path(__file__).resolve().parents[3] / "spec"
 
 
 @pytest.fixture
@@ -70,12 +71,12 @@ def _checks(desk: Desk, capsys: pytest.CaptureFixture[str], *options: str) -> tu
     return code, {check["name"]: check for check in told["checks"]}
 
 
-def test_all_that_can_be_checked_passes_and_what_is_not_built_warns(
+def test_all_that_can_be_checked_passes_and_what_has_no_data_warns(
     live: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, checks = _checks(live, capsys, "--max-position-usd", "5000", "--max-exposure", "1")
     assert code == 1
-    assert {name for name, check in checks.items() if check["status"] == "WARN"} == UNBUILT
+    assert {name for name, check in checks.items() if check["status"] == "WARN"} == UNTOLD
     assert {name for name, check in checks.items() if check["status"] == "PASS"} == {
         "run", "staleness", "drawdown", "slippage", "position", "exposure", "funding",
     }  # fmt: skip
@@ -196,7 +197,7 @@ def test_no_bytes_in_a_live_file_let_its_check_pass_or_crash_the_switch(
         file.unlink()
     sound = {"equity.csv": b"timestamp,equity_usd\n"}.get(name, b"PAR1" if name.endswith("parquet") else b"")
     (folder / name).write_bytes(sound + content + (b"PAR1" if is_cut else b""))
-    report = kill_switch_of_pipeline.examine(live.root, "r1", "BTCUSDT", LIMITS, NOON)
+    report = kill_switch_of_pipeline.examine(live.root, SPEC_ROOT, "r1", "BTCUSDT", LIMITS, NOON)
     checks = {check.name: check for check in report.checks}
     check = checks["drawdown" if name.startswith("equity") else "slippage"]
     assert check.status in ("WARN", "HALT")
@@ -296,3 +297,78 @@ def test_a_kill_switch_that_cannot_be_started_ends_with_2(tmp_path: Path) -> Non
     )
     assert done.returncode == 2
     assert "HALT" in done.stderr
+
+
+BLUEPRINT = {
+    "blueprint_id": "r1.b", "symbols": ["BTCUSDT"], "posterior_low": 0.001, "expectancy_standard_error": 0.0002,
+    "n_events": 400, "trigger": "crosses_above(realized_vol_1h, 0.01)",
+}  # fmt: skip
+
+
+def _write_blueprints(desk: Desk, *blueprints: Any) -> None:
+    path = desk.root.blueprints("r1")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(blueprint) + "\n" for blueprint in blueprints))
+
+
+def _round_trips(n_days: int, gross_return: float, blueprint: str = "r1.b") -> str:
+    rows = [FILL_HEADER + ",blueprint_id"]
+    for day in range(n_days):
+        stamp = NOON - dt.timedelta(days=n_days - day + 1)
+        for hour, side, price in ((0, "buy", 100.0), (1, "sell", 100.0 * (1 + gross_return))):
+            time = (stamp + dt.timedelta(hours=hour)).isoformat()
+            rows.append(f"{time},BTCUSDT,{side},{price},1,{price},5,{blueprint}")
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("n_days", "gross_return", "status"), [(60, 0.002, "PASS"), (3, 0.002, "WARN"), (60, -0.004, "HALT")]
+)
+def test_live_trades_are_held_to_their_blueprint(
+    live: Desk, capsys: pytest.CaptureFixture[str], n_days: int, gross_return: float, status: str
+) -> None:
+    _write_blueprints(live, BLUEPRINT)
+    _write(live, "fills.csv", _round_trips(n_days, gross_return))
+    check = _checks(live, capsys)[1]["live_edge"]
+    assert check["status"] == status
+    assert "r1.b" in check["text"]
+
+
+def test_fills_of_an_unknown_blueprint_and_damaged_blueprints_halt(
+    live: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_blueprints(live, BLUEPRINT)
+    _write(live, "fills.csv", _round_trips(5, 0.0, blueprint="other"))
+    assert _checks(live, capsys)[1]["live_edge"]["status"] == "HALT"
+    for damaged in ({"symbols": ["BTCUSDT"]}, [1], {**BLUEPRINT, "posterior_low": "much"}):
+        _write_blueprints(live, damaged)
+        assert _checks(live, capsys)[1]["live_edge"]["status"] == "HALT"
+
+
+@pytest.mark.parametrize(("lowest", "status"), [(95.0, "PASS"), (87.5, "WARN"), (80.0, "HALT")])
+def test_without_a_live_account_the_drawdown_is_that_of_the_backtest_and_said_so(
+    live: Desk, capsys: pytest.CaptureFixture[str], lowest: float, status: str
+) -> None:
+    (live.root.live("r1") / "equity.csv").unlink()
+    path = live.root.backtest_equity("r1")
+    path.parent.mkdir(parents=True)
+    stamps = [NOON - 300 * BAR, NOON - 200 * BAR, NOON - 100 * BAR]
+    pl.DataFrame({"timestamp": stamps, "equity_usd": [100.0, lowest, 101.0]}).cast(
+        {"timestamp": pl.Datetime("ms", "UTC")}
+    ).write_parquet(path)
+    check = _checks(live, capsys)[1]["drawdown"]
+    assert check["status"] == status
+    assert "there is no live account" in check["text"]
+    assert check["value"] == pytest.approx(1 - lowest / 100)
+    _write(live, "equity.csv", "timestamp,equity_usd\n2025-01-01T10:00:00Z,100\n2025-01-01T11:00:00Z,99\n")
+    assert "no live account" not in _checks(live, capsys)[1]["drawdown"]["text"]
+
+
+def test_a_damaged_backtest_equity_halts(live: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    (live.root.live("r1") / "equity.csv").unlink()
+    path = live.root.backtest_equity("r1")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no parquet")
+    assert _checks(live, capsys)[1]["drawdown"]["status"] == "HALT"
+    pl.DataFrame({"time": [1]}).write_parquet(path)
+    assert "has no timestamp and equity_usd" in _checks(live, capsys)[1]["drawdown"]["text"]

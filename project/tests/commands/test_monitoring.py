@@ -16,7 +16,6 @@ from .conftest import BAR, Desk
 REPOSITORY = Path(__file__).resolve().parents[3]
 NOON = dt.datetime(2025, 1, 1, 12, tzinfo=dt.UTC)
 FRESHNESS = ("monitor-data-freshness", "--now", "2025-01-01T12:00:00Z")
-DRIFT = "--run_id r1 --symbol BTCUSDT --reference_window_days 30 --live_window_days 7"
 
 
 def _door(name: str, arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
@@ -159,16 +158,6 @@ def test_what_cannot_be_told_ends_with_2(desk: Desk, monkeypatch: pytest.MonkeyP
     assert desk.run("validate-oos-window", "--run-id", "../r1", *window) == 2
     monkeypatch.setenv("BACKTEST_DATA_ROOT", str(tmp_path / "nowhere"))
     assert desk.run(*check, *window) == 2
-
-
-# -- not available yet ------------------------------------------------------------------------------------
-
-
-def test_the_drift_check_says_that_it_is_not_available(desk: Desk) -> None:
-    done = _door("monitor_feature_drift", DRIFT, desk.root.path)
-    assert done.returncode == 2
-    assert "is not available yet" in done.stderr
-    assert done.stdout == ""
 
 
 def test_a_wrong_flag_is_named(desk: Desk) -> None:

@@ -7,6 +7,7 @@ import datetime as dt
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from backtest.discovery.day_rows import DayRows, collect_rows, horizon_cluster_days
 from backtest.discovery.day_scores import SCORE_SCHEMA
@@ -108,8 +109,9 @@ def test_one_pass_gives_what_the_plain_functions_give(seed: int) -> None:
         own_rows, mine = first.where(first.owner == h), clusters.where(clusters.owner == h)
         if not len(own_rows.owner):
             continue
-        assert found.busiest_day[h] == own_rows.n.max()
-        assert found.largest_day[h] == pytest.approx(np.abs(own_rows.sums["sum_z"]).max())
+        assert found.busiest_share[h] == pytest.approx(own_rows.n.max() / own_rows.n.sum())
+        z = own_rows.sums["sum_z"]
+        assert found.largest_share[h] == pytest.approx(np.abs(z).max() / abs(z.sum()))
         u = mine.sums["sum_z"] - found.z.mean[h] * mine.n
         assert found.cusum[h] == pytest.approx(np.abs(np.cumsum(u)).max() / np.sqrt((u**2).sum()))
         assert found.moments[h] == pytest.approx([(mine.sums["sum_y"] ** k).sum() for k in (1, 2, 3, 4)])
@@ -132,6 +134,70 @@ def test_sums_of_years_spans_and_blocks_are_those_of_their_days() -> None:
         for by, parts in ((found.by_span[h], 4), (found.by_block[h, :, 0], OVERFITTING_BLOCKS)):
             part = np.minimum((mine.day - FIRST) * parts // length, parts - 1)
             assert by == pytest.approx([mine.sums["sum_z"][part == each].sum() for each in range(parts)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_filter_is_tested_by_the_difference_of_means_with_the_error_of_leaving_out_each_day(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    days = np.repeat(np.arange(FIRST, FIRST + 150), rng.integers(0, 6, 150))
+    holds, z = rng.random(len(days)) < 0.3, rng.normal(size=len(days)) + rng.normal(size=200)[days - FIRST]
+    z += np.where(holds, 0.7, 0.5)
+    trades = pl.DataFrame({"day": days, "z": z, "state_id": np.where(holds, "only_if_x", "not:only_if_x")})
+    summed = trades.group_by("state_id", "day").agg(pl.len().alias("n"), pl.col("z").sum())
+    others = [pl.col("z").alias(name) for name in SCORE_SCHEMA if name.startswith("sum_")]
+    scores = summed.with_columns(pl.lit("lag1").alias("policy"), pl.lit("5m").alias("horizon"), *others, n_tainted=0)
+    scores = scores.select(pl.col(name).cast(dtype) for name, dtype in SCORE_SCHEMA.items())
+    rows = [("E", "F", "lag1", "5m", "only_if_x", symbol, "only_if_x", None) for symbol in ("BTCUSDT", POOLED)]
+    register = pl.DataFrame(rows, schema=REGISTER_SCHEMA, orient="row")
+    found = day_statistics(
+        event_days({"BTCUSDT": scores}), register, FOLDS, np.ones(2, int), np.full(2, 4), ["only_if_x"]
+    )
+
+    def difference(kept: NDArray[np.bool_]) -> float:
+        return float(z[kept & holds].mean() - z[kept & ~holds].mean())
+
+    every = np.unique(days)
+    without = np.array([difference(days != day) for day in every])
+    error = np.sqrt((len(every) - 1) / len(every) * ((without - difference(days >= 0)) ** 2).sum())
+    assert found.is_difference.all()
+    assert found.z.mean == pytest.approx([difference(days >= 0)] * 2)
+    assert found.z.n_events.tolist() == [min(holds.sum(), (~holds).sum())] * 2
+    assert found.n_days.tolist() == [min(len(np.unique(days[holds])), len(np.unique(days[~holds])))] * 2
+    assert found.totals["n"][:, 0].tolist() == [holds.sum()] * 2
+    if found.cluster_days[0] == 1:
+        assert found.z.standard_error[0] == pytest.approx(error, rel=0.05)
+
+
+def test_differences_without_an_effect_reject_as_often_as_they_should() -> None:
+    rng = np.random.default_rng(12)
+    worlds, found = 1500, []
+    for world in range(worlds):
+        days = np.repeat(np.arange(FIRST, FIRST + 190), rng.integers(0, 5, 190))
+        holds = rng.random(len(days)) < 0.35
+        z = rng.standard_t(5, len(days)) + rng.normal(0, 0.5, 200)[days - FIRST] + 0.4
+        trades = pl.DataFrame({"day": days, "z": z, "state_id": np.where(holds, "only_if_x", "not:only_if_x")})
+        summed = trades.group_by("state_id", "day").agg(pl.len().alias("n"), pl.col("z").sum())
+        others = [pl.col("z").alias(name) for name in SCORE_SCHEMA if name.startswith("sum_")]
+        found.append(
+            summed.with_columns(
+                pl.lit(f"p{world:04d}").alias("policy"), pl.lit("5m").alias("horizon"), *others, n_tainted=0
+            )
+        )
+    scores = pl.concat(found).select(pl.col(name).cast(dtype) for name, dtype in SCORE_SCHEMA.items())
+    rows = [("E", "F", f"p{world:04d}", "5m", "only_if_x", "BTCUSDT", "only_if_x", None) for world in range(worlds)]
+    register = pl.DataFrame(rows, schema=REGISTER_SCHEMA, orient="row")
+    ones = np.ones(worlds, int)
+    test = day_statistics(event_days({"BTCUSDT": scores}), register, FOLDS, ones, 4 * ones, ["only_if_x"]).z
+    assert 0.035 <= (test.two_sided_p() <= 0.05).mean() <= 0.065
+
+
+def test_a_filter_that_always_holds_has_nothing_to_be_compared_with() -> None:
+    scores = {"BTCUSDT": some_scores(1)["BTCUSDT"].filter(pl.col("state_id") == "vol_regime_low")}
+    register = a_register().filter((pl.col("state_id") == "vol_regime_low") & (pl.col("symbol") == "BTCUSDT"))
+    one = np.ones(1, int)
+    found = day_statistics(event_days(scores), register, FOLDS, one, 4 * one, ["vol_regime_low"])
+    assert np.isnan(found.z.mean[0])
+    assert found.z.n_events[0] == found.n_days[0] == 0
 
 
 def test_events_one_after_the_other_are_as_each_alone() -> None:

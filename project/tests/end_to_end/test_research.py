@@ -187,10 +187,13 @@ def test_a_damaged_file_stops_what_needs_it_and_names_stage_and_log(simulated, t
     assert done.returncode == 1
     manifest = json.loads((desk.root / "runs" / "broken" / "run_manifest.json").read_text())
     assert manifest["status"] == "failed"
-    assert manifest["failed_stage"] == "clean__perp.ETHUSDT"
-    assert "is not a readable Parquet file" in (desk.root / "runs" / "broken" / "clean__perp.ETHUSDT.log").read_text()
-    assert str(desk.root / "runs" / "broken" / "clean__perp.ETHUSDT.log") in done.stderr
-    assert manifest["stages"]["clean__perp.BTCUSDT"]["status"] == "finished"
+    year, month = (folder.name.partition("=")[2] for folder in (damaged.parents[1], damaged.parent))
+    quarter = f"{year}Q{(int(month) + 2) // 3}"
+    failed = f"clean__perp.ETHUSDT.{quarter}"
+    assert manifest["failed_stage"] == failed
+    assert "is not a readable Parquet file" in (desk.root / "runs" / "broken" / f"{failed}.log").read_text()
+    assert str(desk.root / "runs" / "broken" / f"{failed}.log") in done.stderr
+    assert manifest["stages"][f"clean__perp.BTCUSDT.{quarter}"]["status"] == "finished"
     assert "features was not started" in done.stderr
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.discovery.candidates import CANDIDATE_SCHEMA, GATES
+from backtest.discovery.candidates import CANDIDATE_SCHEMA
 from backtest.discovery.day_scores import SCORE_SCHEMA
 from backtest.discovery.folds import Folds
+from backtest.discovery.gates import GATES
 from backtest.evaluation.robustness import (
     CHECKS,
     DETAIL_SCHEMA,

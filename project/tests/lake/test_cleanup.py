@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> DataRoot:
         "events/r1/events.parquet",
         "lake/runs/r1/states/BTCUSDT.parquet",
         "lake/raw/binance/perp/BTCUSDT/ohlcv_5m/year=2024/month=01/part.parquet",
-        "lake/cleaned/perp/BTCUSDT/quality.parquet",
+        "lake/cleaned/perp/BTCUSDT/quality/2024Q1.parquet",
         "lake/features/perp/BTCUSDT/5m/features_v1/year=2024/month=01/part.parquet",
         "my notes.txt",
     ):
@@ -46,7 +46,7 @@ def test_clean_runtime_keeps_raw_cleaned_features_and_foreign_files(root: DataRo
         root.marker.name,
         "my notes.txt",
         "lake/raw/binance/perp/BTCUSDT/ohlcv_5m/year=2024/month=01/part.parquet",
-        "lake/cleaned/perp/BTCUSDT/quality.parquet",
+        "lake/cleaned/perp/BTCUSDT/quality/2024Q1.parquet",
         "lake/features/perp/BTCUSDT/5m/features_v1/year=2024/month=01/part.parquet",
     }
     assert [removal.path.relative_to(root.path).as_posix() for removal in removals] == [

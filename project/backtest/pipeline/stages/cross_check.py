@@ -1,4 +1,7 @@
-"""Stage: each symbol's perpetual price against spot, index and mark; what disagrees is listed, nothing is changed."""
+"""Stage: each symbol's perpetual price against spot, index and mark; what disagrees is listed, nothing is changed.
+
+Known defects of the venue's files that concern the symbol are told here too, once for all its quarters.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backtest.lake.months import month_files, read_months
+from backtest.pipeline.frames import venue_of
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 
@@ -18,19 +22,23 @@ def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
     return [path for folder in folders for path in month_files(folder)]
 
 
-def parameters(_plan: Plan, _symbol: str) -> Mapping[str, Json]:
-    return {}
+def parameters(plan: Plan, symbol: str) -> Mapping[str, Json]:
+    return {"venue": venue_of(plan, "perp", symbol)}
 
 
-def no_spec(_plan: Plan, _symbol: str) -> str:
-    return ""
+def spec(plan: Plan, _symbol: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash("known_defects")
 
 
 def run(plan: Plan, symbol: str) -> Outcome:
     import polars as pl
 
     from backtest.cleaning.cross_check import cross_check, cross_check_lines
+    from backtest.cleaning.taint import matched_defects
     from backtest.lake.files import write_parquet
+    from backtest.spec.loader import load_spec
 
     own = ["timestamp", "close", "volume", "index_close", "mark_close"]
     bars = read_months(plan.root.cleaned_bars("perp", symbol), columns=own)
@@ -38,21 +46,35 @@ def run(plan: Plan, symbol: str) -> Outcome:
     spot = read_months(plan.root.cleaned_bars("spot", symbol), columns=list(schema), schema=schema)
     beside = spot.rename({"close": "spot_close", "volume": "spot_volume"})
     spans = cross_check(bars.join(beside, on="timestamp", how="left", maintain_order="left"), symbol)
+    venue = venue_of(plan, "perp", symbol)
+    defects = [one for one in load_spec(plan.spec_root).known_defects if one.venue == venue]
+    known = [*matched_defects(defects, "perp", symbol, bars), *matched_defects(defects, "spot", symbol, spot)]
     path = plan.root.cross_check(symbol)
     write_parquet(path, spans)
     lines = cross_check_lines(spans.sort("bars", descending=True))
-    for line in lines:
+    for line in (*lines, *known):
         print(line)
     return Outcome(
         outputs=(path,),
-        summary={"spans": len(spans), "bars": int(spans["bars"].sum())},
-        warnings=(_warning(lines, path),) if lines else (),
+        summary={"spans": len(spans), "bars": int(spans["bars"].sum()), "known_defects": len(known)},
+        warnings=(*_disagreement(lines, path), *_defects(symbol, known)),
     )
 
 
-def _warning(lines: list[str], path: Path) -> str:
+def _disagreement(lines: list[str], path: Path) -> list[str]:
+    if not lines:
+        return []
     spans = "1 span" if len(lines) == 1 else f"{len(lines)} spans, the longest"
-    return f"sources disagree in {spans}: {lines[0]}; all in {path}"
+    return [f"sources disagree in {spans}: {lines[0]}; all in {path}"]
+
+
+def _defects(symbol: str, known: list[str]) -> list[str]:
+    if not known:
+        return []
+    return [
+        f"known defects of the venue's files that concern {symbol}: {len(known)}; their bars are tainted "
+        "(what and why: this stage's log, spec/known_defects.yaml)"
+    ]
 
 
 STAGE = Stage(
@@ -64,6 +86,6 @@ STAGE = Stage(
     partitions=partitions,
     inputs=inputs,
     parameters=parameters,
-    spec=no_spec,
+    spec=spec,
     shared=True,
 )

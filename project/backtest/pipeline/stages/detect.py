@@ -1,19 +1,37 @@
-"""Stage: occurrences of every event type on each symbol."""
+"""Stage: states and conditions of event types at each bar, for each symbol and quarter, each from its own look-back.
+
+A quarter is the same whatever window a run asks for, so a new day detects in one quarter again.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from backtest.lake.months import month_files
-from backtest.pipeline.frames import BAR, perpetual_bars
-from backtest.pipeline.stage import Outcome, Plan, Stage
-from backtest.pipeline.window import feature_files, symbol_frame, symbol_window, window_parameters
+from backtest.lake.months import month_files, read_months
+from backtest.pipeline.frames import BAR, clipped, feature_extent, inputs_of, perpetual_frame
+from backtest.pipeline.quarters import quarter_bounds, quarter_name, quarters
+from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+from backtest.pipeline.window import symbol_window
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backtest.spec.loader import CompiledEvent, Spec
+
+SHORT_LOOKBACK_BARS: Final = 2304
+"""Eight days: all but a few event types reach back no further, and are looked for from there."""
 
 
 def partitions(plan: Plan) -> Sequence[str]:
-    return [symbol for symbol in plan.symbols if symbol_window(plan, symbol)]
+    """``BTCUSDT.2024Q1`` for each quarter the window touches."""
+    return [
+        f"{symbol}.{year}Q{number}"
+        for symbol in plan.symbols
+        for year, number in quarters(*symbol_window(plan, symbol))
+    ]
 
 
 def spec(plan: Plan, _partition: str) -> str:
@@ -22,87 +40,116 @@ def spec(plan: Plan, _partition: str) -> str:
     return load_spec(plan.spec_root).part_hash("columns", "calendars", "features", "states", "events", "discovery")
 
 
-def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
-    start, end = symbol_window(plan, symbol)
-    folders = (plan.root.cleaned_bars("perp", symbol), plan.root.cleaned_bars("spot", symbol))
-    bars = [path for folder in folders for path in month_files(folder, start - _reach(plan), end)]
-    return list(dict.fromkeys([*feature_files(plan, symbol), *bars]))
+def parameters(plan: Plan, partition: str) -> Mapping[str, Json]:
+    symbol, quarter = partition.split(".")
+    first, _ = _span(plan, _spec(plan), symbol, quarter)
+    return {"first_bar": first.isoformat()}
 
 
-def _reach(plan: Plan) -> dt.timedelta:
-    """How far back the bars lie that any event rests on."""
-    from backtest.events.taint import total_lookback_bars
-    from backtest.spec.loader import load_spec
+def inputs(plan: Plan, partition: str) -> Sequence[Path]:
+    symbol, quarter = partition.split(".")
+    definitions = _spec(plan)
+    first, end = _span(plan, definitions, symbol, quarter)
+    market = plan.root.market_features()
+    files = [path for folder in (plan.root.features(symbol), market) for path in month_files(folder, first, end)]
+    for folder in (plan.root.cleaned_bars("perp", symbol), plan.root.cleaned_bars("spot", symbol)):
+        files += month_files(folder, min(first, quarter_bounds(quarter)[0] - _reach(definitions)), end)
+    return files
 
-    spec = load_spec(plan.spec_root)
-    return max((total_lookback_bars(event, spec.features) for event in spec.events.values()), default=0) * BAR
 
-
-def run(plan: Plan, symbol: str) -> Outcome:
+def run(plan: Plan, partition: str) -> Outcome:
     import polars as pl
 
     from backtest.cleaning.taint import taint_mask
-    from backtest.events.detect import detect_events, missing_datasets
-    from backtest.events.quality import symbol_quality
+    from backtest.events.detect import detect_hits, missing_datasets
     from backtest.events.taint import with_taint
-    from backtest.lake.files import write_parquet
-    from backtest.spec.loader import load_spec
+    from backtest.lake.files import write_json, write_parquet
+    from backtest.states.evaluate import evaluate_states
 
-    definitions = load_spec(plan.spec_root)
-    frame, start = symbol_frame(plan, definitions, symbol)
+    symbol, quarter = partition.split(".")
+    definitions = _spec(plan)
+    first, end = _span(plan, definitions, symbol, quarter)
+    start = quarter_bounds(quarter)[0]
+    frame = perpetual_frame(plan, definitions, symbol, first, end, inputs_of(definitions))
     needs = {name: missing_datasets(frame, event, definitions.columns) for name, event in definitions.events.items()}
-    available = [event for name, event in definitions.events.items() if not needs[name]]
-    events = detect_events(frame, available, symbol, definitions.states).filter(pl.col("timestamp") >= start)
+    short = frame.filter(pl.col("timestamp") >= start - SHORT_LOOKBACK_BARS * BAR)
+    found = [
+        detect_hits(short if is_short else frame, chosen, symbol, definitions.states)
+        for is_short, chosen in _by_reach(definitions, needs).items()
+    ]
+    hits = pl.concat(found).filter(pl.col("timestamp") >= start)
     datasets = {name: column.dataset for name, column in definitions.columns.items()}
     masks = {name: taint_mask(event.columns, datasets) for name, event in definitions.events.items()}
-    bars = perpetual_bars(plan.root, symbol, start - _reach(plan), symbol_window(plan, symbol)[1])
-    events = with_taint(events, bars, definitions.events, definitions.features, masks)
-    volatility = frame.select(
-        "timestamp", "is_gap", definitions.bar_expressions["expected_volatility"].polars().alias("expected_volatility")
-    ).filter(pl.col("timestamp") >= start)
-    quality = symbol_quality(
-        events,
-        volatility,
-        needs,
-        symbol,
-        clustering_bars=definitions.gates.gate_e1.clustering_bars,
-        reach_bars=definitions.volatility_reach_bars,
+    bars = _taint(plan, symbol, start - _reach(definitions), end)
+    hits = with_taint(hits, bars, definitions.events, definitions.features, masks)
+    states = evaluate_states(frame, definitions.states.values()).with_columns(
+        frame["is_gap"],
+        frame.select(definitions.bar_expressions["expected_volatility"].polars())
+        .to_series()
+        .alias("expected_volatility"),
     )
-    outputs = (plan.root.symbol_events(plan.run_id, symbol), plan.root.symbol_event_quality(plan.run_id, symbol))
-    write_parquet(outputs[0], events)
-    write_parquet(outputs[1], quality)
-    return Outcome(
-        outputs=outputs,
-        summary={
-            "events": len(events),
-            "tainted_events": int(events["tainted"].sum()),
-            "by_type": dict(quality.select("event_type", "n_events").iter_rows()),
-        },
-        warnings=_unavailable(symbol, needs),
-    )
+    states = states.filter(pl.col("timestamp") >= start)
+    places = (plan.root.quarter_hits, plan.root.quarter_states, plan.root.quarter_needs)
+    outputs = tuple(place(plan.run_id, symbol, quarter) for place in places)
+    write_parquet(outputs[0], hits)
+    write_parquet(outputs[1], states)
+    write_json(outputs[2], needs)
+    return Outcome(outputs=outputs, summary={"bars": len(states), "hits": len(hits)})
 
 
-def _unavailable(symbol: str, needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """One sentence on the event types that cannot be detected on a symbol, by what they need; none where all can."""
-    by_need: dict[str, list[str]] = {}
-    for name, datasets in needs.items():
-        if datasets:
-            by_need.setdefault(", ".join(datasets), []).append(name)
-    if not by_need:
-        return ()
-    count = sum(map(len, by_need.values()))
-    told = "; ".join(f"needs {need}: {', '.join(names)}" for need, names in sorted(by_need.items()))
-    return (f"{count} event type{'s are' if count > 1 else ' is'} unavailable on {symbol}. {told}",)
+def _spec(plan: Plan) -> Spec:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root)
+
+
+def _by_reach(spec: Spec, needs: Mapping[str, Sequence[str]]) -> dict[bool, list[CompiledEvent]]:
+    """Event types that can be detected, by whether the short look-back is enough for them."""
+    available = [event for name, event in spec.events.items() if not needs[name]]
+    return {
+        is_short: [event for event in available if (event.lookback_bars <= SHORT_LOOKBACK_BARS) == is_short]
+        for is_short in (True, False)
+    }
+
+
+def _span(plan: Plan, spec: Spec, symbol: str, quarter: str) -> tuple[dt.datetime, dt.datetime]:
+    """First bar of the look-back before a quarter, as far as features were built for the run, and the quarter's end."""
+    start, end = quarter_bounds(quarter)
+    lookback = spec.event_lookback_bars * BAR
+    extent = feature_extent(plan.root, symbol)
+    built = clipped(extent, plan.start - lookback if plan.start else None, plan.end) if extent else None
+    if extent is None or built is None:
+        return start, end
+    first_built = max(extent[0], quarter_bounds(quarter_name(built[0]))[0])
+    return max(first_built, start - lookback), min(end, extent[1])
+
+
+def _reach(spec: Spec) -> dt.timedelta:
+    """How far back the bars lie that any event rests on."""
+    from backtest.events.taint import total_lookback_bars
+
+    return max((total_lookback_bars(event, spec.features) for event in spec.events.values()), default=0) * BAR
+
+
+def _taint(plan: Plan, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
+    """``timestamp`` and ``taint`` of the symbol's bars."""
+    import polars as pl
+
+    from backtest.cleaning.taint import with_spot_taint
+
+    bars = read_months(plan.root.cleaned_bars("perp", symbol), start, end, columns=["timestamp", "taint"])
+    schema = {"timestamp": pl.Datetime("ms", "UTC"), "is_tainted": pl.Boolean()}
+    return with_spot_taint(bars, read_months(plan.root.cleaned_bars("spot", symbol), start, end, schema=schema))
 
 
 STAGE = Stage(
     name="detect",
     title="Detecting events",
     reads=("features",),
-    writes=("symbol_events",),
+    writes=("hits",),
     run=run,
     partitions=partitions,
     inputs=inputs,
-    parameters=window_parameters,
+    parameters=parameters,
     spec=spec,
 )

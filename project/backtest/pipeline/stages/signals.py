@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backtest.lake.months import month_files
 from backtest.lake.paths import SIGNAL_PARTS
 from backtest.pipeline.frames import BAR, perpetual_bars, perpetual_frame
+from backtest.pipeline.quarters import quarter_bounds, quarter_name
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.window import feature_files, symbol_window, window_parameters
 
@@ -120,11 +121,11 @@ def symbol_rows(plan: Plan, definitions: Spec, symbol: str, rules: Sequence[Comp
     from backtest.strategies.signals import SymbolRows
 
     start, end = symbol_window(plan, symbol)
-    searched_from = start - definitions.event_lookback_bars * BAR
-    reach = max((rule.lookback_bars for rule in rules), default=0)
+    searched_from, _ = quarter_bounds(quarter_name(start))
+    reach = max(definitions.event_lookback_bars, *(rule.lookback_bars for rule in rules), 0)
     names = {name for rule in rules for name in rule.inputs}
     names |= {name for expression in definitions.bar_expressions.values() for name in expression.inputs}
-    frame = perpetual_frame(plan, definitions, symbol, min(searched_from, start - reach * BAR), end, names)
+    frame = perpetual_frame(plan, definitions, symbol, searched_from - reach * BAR, end, names)
     stamps = frame["timestamp"]
     return SymbolRows(symbol, frame, first=int((stamps < start).sum()), chain=int((stamps < searched_from).sum()))
 

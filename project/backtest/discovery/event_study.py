@@ -1,0 +1,252 @@
+"""What happens around the trades of one hypothesis: single trades, their mean path, and the path at placebo times.
+
+References
+----------
+Kolari & Pynnönen (2010), Review of Financial Studies 23, on clustered event dates. The placebo times keep time of day,
+direction and clustering of the events and move all of them together by whole days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from backtest.discovery.day_scores import abnormal_returns
+from backtest.discovery.folds import BARS_PER_DAY
+from backtest.discovery.forward_returns import Floats, Integers, forward_trades, opens_around
+from backtest.discovery.inference import cluster_t
+from backtest.discovery.scoring import CONFIRMATION, DISCOVERY, NO_FOLD, SymbolMarket
+from backtest.engine.costs import market_impact, round_trip_cost, taker_fees
+
+if TYPE_CHECKING:
+    from backtest.discovery.hypotheses import Trial
+    from backtest.spec.loader import Spec
+
+TRADE_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "event_bar": pl.Int64(),
+    "entry_bar": pl.Int64(),
+    "exit_bar": pl.Int64(),
+    "event_direction": pl.Int8(),
+    "fold": pl.Int8(),
+    "day": pl.Int64(),
+    "gross": pl.Float64(),
+    "abnormal": pl.Float64(),
+    "fees": pl.Float64(),
+    "spread": pl.Float64(),
+    "impact": pl.Float64(),
+    "funding": pl.Float64(),
+}
+"""Bars are positions in the symbol's market; ``fold`` is 1 for discovery, 2 for confirmation; ``day`` counts from 1970-01-01.
+``event_direction`` is the side it is measured in: the event's own, or that of the break it waited for. ``gross``, ``abnormal``
+and ``funding`` (paid) are fractions of a position on that side, the other three what either side pays."""
+
+PLACEBO_READS: Final = 800_000
+"""Prices read for one placebo band: what bounds its time."""
+MIN_PLACEBO_DRAWS, MAX_PLACEBO_DRAWS = 20, 100
+LEVEL: Final = 0.95
+
+
+def trades_of(market: SymbolMarket, trial: Trial, occurrences: pl.DataFrame, spec: Spec) -> pl.DataFrame:
+    """Every trade that the scores of one event, policy and horizon sum up on one symbol (`TRADE_SCHEMA`), in time order.
+
+    Of trades in one market: those with a second leg are not made here.
+
+    Parameters
+    ----------
+    occurrences : ``timestamp`` and ``direction`` of the symbol's events of one type, in time order.
+    """
+    at = np.searchsorted(market.timestamp.to_numpy(), occurrences["timestamp"].to_numpy())
+    there = at < len(market.timestamp)
+    at, stated = at[there], occurrences["direction"].to_numpy().astype(np.float64)[there]
+    direction = np.where(stated != 0, stated, market.fallback_direction[at])
+    usable = (
+        (market.fold[at] != NO_FOLD)
+        & (np.abs(direction) == 1.0)
+        & np.isfinite(market.volatility[at])
+        & np.isfinite(market.turnover_usd[at])
+        & (market.turnover_usd[at] > 0)
+    )
+    at, direction = at[usable].astype(np.int64), direction[usable]
+    made = forward_trades(
+        market.bars,
+        at,
+        direction,
+        market.average_true_range[at],
+        market.event_move[at],
+        trial.policy,
+        trial.horizon_bars,
+    )
+    bar = at[made.event]
+    inside = (market.fold[bar] == CONFIRMATION) | (market.fold[made.exit] != CONFIRMATION)
+    bar, entry, exit_, side = bar[inside], made.entry[inside], made.exit[inside], made.side[inside]
+    days = market.day[entry], market.day[exit_]
+    total = round_trip_cost(
+        spec.costs,
+        spec.contract(market.symbol),
+        market.symbol,
+        *days,
+        market.bars.open[entry],
+        market.volatility[bar],
+        market.turnover_usd[bar],
+    )
+    fees = sum(taker_fees(spec.costs, day) for day in days)
+    impact = market_impact(spec.costs, market.volatility[bar], market.turnover_usd[bar])
+    gross = made.gross[inside]
+    columns = {
+        "event_bar": bar,
+        "entry_bar": entry,
+        "exit_bar": exit_,
+        "event_direction": side,
+        "fold": market.fold[bar],
+        "day": market.day[bar],
+        "gross": gross,
+        "abnormal": abnormal_returns(gross, side, made.bars_held[inside], market.mean_bar_return[bar]),
+        "fees": fees,
+        "spread": total - fees - impact,
+        "impact": impact,
+        "funding": made.funding[inside],
+    }
+    return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in TRADE_SCHEMA.items())
+
+
+@dataclass(frozen=True)
+class MeanWithInterval:
+    """Mean returns with the bounds of their 95 % day-cluster interval, (groups,); NaN where they cannot be estimated."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    n_events: Integers
+    n_days: Integers
+
+
+def clustered_means(values: Floats, day: Integers, group: Integers, groups: int) -> MeanWithInterval:
+    """Means of values per group 0 … groups−1 with day-cluster jackknife intervals; NaN values are left out."""
+    known = np.isfinite(values)
+    values, day, group = values[known], day[known], group[known]
+    first = int(day.min(initial=0))
+    span = int(day.max(initial=0)) - first + 1
+    key, row = np.unique(group * span + (day - first), return_inverse=True)
+    sums = np.bincount(row, weights=values, minlength=len(key)).astype(np.float64)
+    counts = np.bincount(row, minlength=len(key)).astype(np.int64)
+    return _interval(sums, counts, key // span, groups)
+
+
+def _interval(sums: Floats, counts: Integers, owner: Integers, groups: int) -> MeanWithInterval:
+    from scipy.special import stdtrit
+
+    found = cluster_t(sums, counts, owner, groups)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.bincount(owner, weights=sums, minlength=groups) / np.maximum(found.n_events, 1)
+        reach = stdtrit(found.degrees_of_freedom, (1 + LEVEL) / 2) * found.standard_error
+    return MeanWithInterval(
+        np.where(found.n_events > 0, mean, np.nan), mean - reach, mean + reach, found.n_events, found.n_days
+    )
+
+
+@dataclass(frozen=True)
+class EventStudy:
+    """Mean path of the trades of one fold around their entries, (k,) fractions in the trade's direction.
+
+    `path` has the 95 % day-cluster bounds of the mean; `placebo_low`, `placebo_high` hold 95 % of the mean paths at placebo
+    times (empty where none were asked for).
+    """
+
+    offsets: Integers
+    path: MeanWithInterval
+    placebo_low: Floats
+    placebo_high: Floats
+    n_events: int
+    n_days: int
+    placebo_draws: int
+
+
+def study_offsets(horizon_bars: int, most: int = 61) -> Integers:
+    """Bars from one horizon before an entry (at least half an hour) to two after it, evenly spaced, with entry and exit."""
+    before, after = max(6, horizon_bars), max(12, 2 * horizon_bars)
+    step = max(1, -(-(before + after) // (most - 1)))
+    while horizon_bars % step:
+        step -= 1
+    return np.arange(-(before // step), after // step + 1) * step
+
+
+def event_study(
+    markets: Mapping[str, SymbolMarket],
+    trades: Mapping[str, pl.DataFrame],
+    sign: int,
+    offsets: Integers,
+    *,
+    fold: int = DISCOVERY,
+    rng: np.random.Generator | None = None,
+) -> EventStudy:
+    """The mean abnormal path around the trades of all symbols in one fold, and its placebo band where `rng` is given.
+
+    Parameters
+    ----------
+    trades : `TRADE_SCHEMA` by symbol.
+    sign : +1 for trades in their event's direction, −1 against it.
+    """
+    parts = []
+    for symbol, frame in trades.items():
+        rows = frame.filter(pl.col("fold") == fold)
+        market = markets[symbol]
+        side = sign * rows["event_direction"].to_numpy().astype(np.float64)
+        parts.append((market, rows["entry_bar"].to_numpy(), side, rows["day"].to_numpy()))
+    n_offsets = len(offsets)
+    paths = [_paths(market, entry, side, offsets) for market, entry, side, _ in parts]
+    values = np.concatenate([np.zeros((0, n_offsets)), *paths])
+    days = np.concatenate([np.zeros(0, np.int64), *(day for *_, day in parts)])
+    mean = _mean_path(values, days, n_offsets)
+    drawn = _placebo_means(parts, offsets, fold, rng) if rng is not None and len(days) else np.zeros((0, n_offsets))
+    edges = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    low, high = np.quantile(drawn, edges, axis=0) if len(drawn) else (np.zeros(0), np.zeros(0))
+    return EventStudy(offsets, mean, low, high, len(days), len(np.unique(days)), len(drawn))
+
+
+def _paths(market: SymbolMarket, entry: Integers, side: Floats, offsets: Integers) -> Floats:
+    """Returns relative to the entry's open less the symbol's mean drift, in the trade's direction."""
+    drift = market.mean_bar_return[entry][..., None] * offsets
+    return np.asarray(side[..., None] * (opens_around(market.bars.open, entry, offsets) - drift))
+
+
+def _mean_path(values: Floats, days: Integers, n_offsets: int) -> MeanWithInterval:
+    """Mean over trades per offset; the entry's own is zero by definition and has no interval."""
+    unique, day = np.unique(days, return_inverse=True)
+    known = np.isfinite(values)
+    sums = np.zeros((len(unique), n_offsets))
+    counts = np.zeros((len(unique), n_offsets), dtype=np.int64)
+    np.add.at(sums, day, np.where(known, values, 0.0))
+    np.add.at(counts, day, known)
+    owner = np.broadcast_to(np.arange(n_offsets), sums.shape)
+    there = counts > 0
+    return _interval(sums[there], counts[there], owner[there], n_offsets)
+
+
+def _placebo_means(
+    parts: Sequence[tuple[SymbolMarket, Integers, Floats, Integers]],
+    offsets: Integers,
+    fold: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """Mean paths of the same trades moved by whole days round the fold, (draws, k)."""
+    n_trades = sum(len(entry) for _, entry, _, _ in parts)
+    draws = int(np.clip(PLACEBO_READS // (n_trades * len(offsets)), MIN_PLACEBO_DRAWS, MAX_PLACEBO_DRAWS))
+    longest = max(np.count_nonzero(market.fold == fold) // BARS_PER_DAY for market, *_ in parts)
+    if longest < 2:
+        return np.zeros((0, len(offsets)))
+    shifts = rng.integers(1, longest, draws) * BARS_PER_DAY
+    sums, counts = np.zeros((draws, len(offsets))), np.zeros((draws, len(offsets)))
+    for market, entry, side, _ in parts:
+        first = int((market.fold == fold).argmax())
+        length = np.count_nonzero(market.fold == fold)
+        moved = first + (entry - first + shifts[:, None]) % length
+        values = _paths(market, moved, side, offsets)
+        known = np.isfinite(values)
+        sums += np.where(known, values, 0.0).sum(axis=1)
+        counts += known.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums / counts)

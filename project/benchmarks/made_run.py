@@ -1,0 +1,304 @@
+"""A made-up run with everything that a report shows, in memory: for the benchmark and the browser tests of the report."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from backtest.pipeline.candidate_studies import SymbolBars
+    from backtest.reports.html.results import RunResults
+    from backtest.spec.loader import Spec
+
+SPEC_ROOT = Path(__file__).resolve().parents[2] / "spec"
+START = dt.date(2023, 1, 1)
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+BARS_A_DAY = 288
+
+
+def made_results(
+    *,
+    n_hypotheses: int = 400,
+    n_passed: int = 4,
+    days: int = 120,
+    events_a_day: float = 1.5,
+    run_id: str = "made_up",
+    hostile: str = "",
+) -> RunResults:
+    """Results of a run that never was.
+
+    Parameters
+    ----------
+    hostile : text that is put wherever text of a run can end up on a page: names, reasons, warnings, data.
+    """
+    from backtest.discovery.folds import Folds
+    from backtest.pipeline.candidate_studies import studies_of
+    from backtest.reports.html.pages.selection import with_pages
+    from backtest.reports.html.results import Missing, MonitorStatus, RunResults
+    from backtest.spec.loader import load_spec
+    from backtest.spec.texts import definition_text
+
+    spec = load_spec(SPEC_ROOT)
+    rng = np.random.default_rng(11)
+    cut = START + dt.timedelta(days=int(days * 0.7))
+    folds = Folds(START, cut, cut + dt.timedelta(days=1), START + dt.timedelta(days=days))
+    symbols = {symbol: _bars(symbol, folds, days, spec, rng) for symbol in SYMBOLS}
+    events = _events(symbols, spec, days, events_a_day, rng)
+    candidates = _candidates(spec, n_hypotheses, n_passed, rng)
+    studies = studies_of(symbols, spec, with_pages(candidates), events)
+    if hostile:
+        candidates, events, studies = _with_hostile(candidates, events, studies, hostile)
+    return RunResults(
+        run_id=run_id,
+        manifest={
+            "symbols": [*SYMBOLS, *([hostile] if hostile else [])],
+            "started_at": "2025-01-01T00:00:00.000Z",
+            "ontology_spec_hash": spec.ontology_hash,
+            "git_commit": "0123456789abcdef",
+            "command": f"backtest discover-edges {hostile}".strip(),
+            "parameters": {},
+        },
+        spec=spec,
+        spec_is_unchanged=True,
+        folds=folds,
+        search={
+            "hypotheses_ever_tested_on_this_window": n_hypotheses,
+            "searches_on_this_window": 1,
+            "confirmation_openings": 1,
+        },
+        candidates=candidates,
+        event_quality=_event_quality(spec, events, days),
+        events=events,
+        studies=studies,
+        studies_missing=None,
+        blueprints={name: {"blueprint_id": name, "note": hostile} for name in list(studies)[:n_passed]},
+        definitions={
+            **{name: definition_text(SPEC_ROOT, "events", name) for name in spec.events},
+            **{name: definition_text(SPEC_ROOT, "templates", name) for name in spec.templates},
+            **{name: definition_text(SPEC_ROOT, "states", name) for name in spec.states},
+        },
+        data=_data(days, hostile, rng),
+        monitors=[
+            MonitorStatus(
+                "Kill switch, BTCUSDT",
+                "WARN",
+                "2025-01-01T00:05:00+00:00",
+                [("staleness", "WARN", hostile or "old")],
+                "…",
+            ),
+            Missing("No drift has been measured on this run.", "backtest monitor-feature-drift"),
+        ],
+        calibration=Missing("Nothing has been calibrated here.", "make calibrate QUICK=1"),
+        warnings=[hostile or "one event type is unavailable"],
+        stages=[("candidates", "finished", 4.5)],
+    )
+
+
+def _bars(symbol: str, folds: Any, days: int, spec: Spec, rng: np.random.Generator) -> SymbolBars:
+    """A random walk with one gap."""
+    from backtest.discovery.forward_returns import Bars
+    from backtest.discovery.scoring import SymbolMarket, _fold_of, _mean_bar_return
+    from backtest.pipeline.candidate_studies import SymbolBars
+
+    n = days * BARS_A_DAY
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 1e-3, n)))
+    opens = np.concatenate([[100.0], close[:-1]])
+    high, low = np.maximum(opens, close) * (1 + 3e-4), np.minimum(opens, close) * (1 - 3e-4)
+    tradable = np.ones(n, dtype=bool)
+    tradable[1000:1012] = False
+    for prices in (opens, high, low, close):
+        prices[~tradable] = np.nan
+    first = int(np.datetime64(START, "D").astype(np.int64))
+    day = first + np.arange(n) // BARS_A_DAY
+    fold = _fold_of(day, folds)
+    stamps = pl.datetime_range(
+        dt.datetime.combine(START, dt.time(), dt.UTC),
+        dt.datetime.combine(START, dt.time(), dt.UTC) + dt.timedelta(minutes=5 * (n - 1)),
+        "5m",
+        time_unit="ms",
+        eager=True,
+    ).alias("timestamp")
+    states = {name: rng.random(n) < 0.4 for state in spec.states.values() for name in state.values}
+    market = SymbolMarket(
+        symbol=symbol,
+        timestamp=stamps,
+        day=day,
+        fold=fold,
+        mean_bar_return=_mean_bar_return(opens, fold),
+        bars=Bars(opens, high, low, close, tradable, np.where(np.arange(n) % 96 == 0, 1e-4, 0.0)),
+        volatility=np.full(n, 1e-3),
+        average_true_range=np.full(n, 0.2),
+        event_move=np.full(n, 0.5),
+        fallback_direction=np.ones(n),
+        turnover_usd=np.full(n, 2e6),
+        spot_gap=np.full(n, np.nan),
+        filters={},
+        second_legs={},
+        states=states,
+        tainted_before=np.zeros(n + 1, dtype=np.int64),
+    )
+    return SymbolBars(market, {"open": opens, "high": high, "low": low, "close": close})
+
+
+def _events(symbols: Any, spec: Spec, days: int, a_day: float, rng: np.random.Generator) -> pl.DataFrame:
+    frames = []
+    for symbol, one in symbols.items():
+        for name in list(spec.events)[: len(spec.events) - 1]:
+            at = np.sort(rng.choice(days * BARS_A_DAY - 600, int(days * a_day), replace=False)) + 60
+            frames.append(
+                pl.DataFrame(
+                    {
+                        "timestamp": one.market.timestamp.gather(at),
+                        "direction": rng.choice([-1, 1], len(at)).astype(np.int8),
+                    }
+                ).with_columns(
+                    pl.lit(name).alias("event_type"),
+                    pl.lit(symbol).alias("symbol"),
+                    pl.lit(value=False).alias("tainted"),
+                    *(
+                        pl.Series(state, rng.choice(list(model.model.values), len(at)))
+                        for state, model in spec.states.items()
+                    ),
+                )
+            )
+    return pl.concat(frames)
+
+
+def _candidates(spec: Spec, n: int, n_passed: int, rng: np.random.Generator) -> pl.DataFrame:
+    from backtest.discovery.candidates import CANDIDATE_SCHEMA
+    from backtest.discovery.gates import GATES
+    from backtest.discovery.hypotheses import register
+
+    hypotheses = register(spec, dict.fromkeys(spec.events, SYMBOLS))
+    hypotheses = (
+        pl.concat([hypotheses] * -(-n // len(hypotheses)))[:n]
+        if n > len(hypotheses)
+        else hypotheses.gather_every(max(len(hypotheses) // n, 1))[:n]
+    )
+    hypotheses = hypotheses.with_columns(
+        pl.coalesce("with_verb", "against_verb").alias("template_verb"),
+        pl.when(pl.col("with_verb").is_not_null()).then("against_verb").alias("mirror_verb"),
+        pl.when(pl.col("with_verb").is_not_null()).then(1).otherwise(-1).alias("direction"),
+    )
+    size = len(hypotheses)
+    rank = np.arange(size)
+    # Those that pass are spread over the register, so that their trades are not all the same.
+    passed = np.isin(rank, np.linspace(0, size - 1, n_passed).astype(int)) if n_passed else np.zeros(size, dtype=bool)
+    eligible = passed | (rng.random(size) < 0.6)
+    mean = np.where(passed, 20e-4, rng.normal(0, 4e-4, size))
+    p = np.where(passed, 1e-6, rng.random(size))
+    figures: dict[str, Any] = {name: rng.random(size) for name, dtype in CANDIDATE_SCHEMA.items() if dtype.is_float()}
+    figures |= {name: rng.integers(60, 400, size) for name, dtype in CANDIDATE_SCHEMA.items() if dtype == pl.Int64()}
+    figures |= {
+        "expectancy": mean * 1.1,
+        "posterior_mean": mean,
+        "posterior_low": mean - 5e-4,
+        "posterior_high": mean + 5e-4,
+    }
+    figures |= {
+        "expectancy_standard_error": np.full(size, 3e-4),
+        "cost": np.full(size, 8e-4),
+        "after_cost_expectancy": mean - 8e-4,
+    }
+    figures |= {
+        "break_even_cost": mean,
+        "p_value": np.where(eligible, p, np.nan),
+        "q_value": np.where(eligible, p, np.nan),
+    }
+    figures |= {
+        "confirmation_expectancy": np.where(p < 0.2, mean * 0.8, np.nan),
+        "capacity_usd": rng.random(size) * 1e6,
+    }
+    figures |= {"spans_same_sign": np.full(size, 3), "confirmation_openings": np.ones(size, dtype=np.int64)}
+    figures |= {gate: passed | (rng.random(size) < 0.3) for gate in GATES} | {"gate_eligible": eligible}
+    figures |= {
+        "gate_confirmed": passed,
+        "gate_tree_bh": passed,
+        "gate_tier_a": passed,
+        "is_confirmation_candidate": p < 0.2,
+    }
+    figures |= {"gate_phase2_final": passed}
+    frame = hypotheses.with_columns(
+        *(pl.Series(name, values) for name, values in figures.items()),
+        pl.lit("2023+").alias("signs_by_year"),
+        pl.lit("BTCUSDT+ ETHUSDT-").alias("signs_by_symbol"),
+        pl.Series("fail_reasons", np.where(passed, "", np.where(eligible, "confirmed", "insufficient_data"))),
+        pl.concat_str("event_type", "template_verb", "horizon", "state_id", "symbol", "policy", separator=".").alias(
+            "candidate_id"
+        ),
+    ).with_columns(pl.format("{}.{}", pl.col("candidate_id"), pl.int_range(pl.len())).alias("candidate_id"))
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in CANDIDATE_SCHEMA.items()).with_columns(
+        pl.col(pl.Float64).fill_nan(None)
+    )
+
+
+def _event_quality(spec: Spec, events: pl.DataFrame, days: int) -> pl.DataFrame:
+    counts = dict(events.group_by("event_type").len().iter_rows())
+    n_bars = days * BARS_A_DAY * len(SYMBOLS)
+    return pl.DataFrame(
+        [
+            {
+                "event_type": name,
+                "symbols": ",".join(SYMBOLS),
+                "needs": "",
+                "n_bars": n_bars,
+                "n_events": counts.get(name, 0),
+                "n_joinable": counts.get(name, 0),
+                "n_joined": counts.get(name, 0),
+                "n_clustered": 0,
+                "per_10000_bars": counts.get(name, 0) * 1e4 / n_bars,
+                "join_rate": 1.0,
+                "clustered_share": 0.01,
+                "verdict": "tested" if counts.get(name, 0) else "no occurrence",
+                "is_tested": bool(counts.get(name, 0)),
+            }
+            for name in sorted({*spec.events, *counts})
+        ]
+    )
+
+
+def _data(days: int, hostile: str, rng: np.random.Generator) -> Any:
+    from backtest.reports.html.results import DataQuality
+
+    dates = [START + dt.timedelta(days=index) for index in range(days)]
+    sound = np.where(rng.random(days) < 0.95, BARS_A_DAY, rng.integers(0, BARS_A_DAY, days))
+    coverage = [
+        pl.DataFrame({"symbol": [symbol] * days, "day": dates, "bars": sound, "sound_bars": sound})
+        for symbol in SYMBOLS
+    ]
+    month = {"expected_bars": 8928, "bars": 8920, "gap_bars": 8, "longest_gap_bars": 8, "duplicates": 0, "off_grid": 0}
+    month |= {"inconsistent": 0, "out_of_range": 0, "zero_volume": 3}
+    months = pl.DataFrame([{"symbol": symbol, "market": "perp", "month": "2023-01", **month} for symbol in SYMBOLS])
+    checks = pl.DataFrame(
+        {
+            "symbol": ["BTCUSDT"],
+            "measure": [hostile or "spot"],
+            "start": [dt.datetime(2023, 1, 5, tzinfo=dt.UTC)],
+            "end": [dt.datetime(2023, 1, 5, 1, tzinfo=dt.UTC)],
+            "bars": [12],
+            "largest_bps": [220.0],
+            "bound": ["100 bps"],
+        }
+    )
+    return DataQuality(months, checks, pl.concat(coverage), [hostile or "a known defect"])
+
+
+def _with_hostile(candidates: pl.DataFrame, events: pl.DataFrame, studies: Any, hostile: str) -> Any:
+    """The first event and every reason renamed to the hostile text, ids along with them."""
+    first = candidates.filter("gate_phase2_final")["event_type"][0]
+    renamed = candidates.with_columns(
+        pl.col("event_type").replace(first, hostile),
+        pl.col("candidate_id").str.replace(first, hostile, literal=True),
+        pl.lit(hostile).alias("signs_by_year"),
+        pl.when(pl.col("fail_reasons") != "").then(pl.lit(hostile)).otherwise(pl.lit("")).alias("fail_reasons"),
+    )
+    ids = dict(zip(candidates["candidate_id"], renamed["candidate_id"], strict=True))
+    return (
+        renamed,
+        events.with_columns(pl.col("event_type").replace(first, hostile)),
+        {ids[one]: study for one, study in studies.items()},
+    )

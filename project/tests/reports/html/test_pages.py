@@ -1,0 +1,192 @@
+"""What the pages say, from made-up candidates: funnel, verdict, table, rule, and texts that are no markup."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from backtest.reports.html import formats
+from backtest.reports.html.colours import event_classes
+from backtest.reports.html.pages.funnel import funnel
+from backtest.reports.html.pages.rule import rule_in_words
+from backtest.reports.html.pages.selection import MOST_MISSES, MOST_PASSED, file_name, with_pages
+from backtest.reports.html.pages.table import as_script, table_data
+from backtest.reports.html.pages.verdict import of_candidates
+from backtest.reports.html.svg import Scale, date_ticks, element, path_of, round_step
+from backtest.reports.html.terms import TERMS, term
+from backtest.spec.loader import Spec, load_spec
+
+Made = Callable[..., pl.DataFrame]
+HOSTILE = "</script><script>alert(1)</script>\"'&<b>"
+
+
+@pytest.fixture(scope="module")
+def spec() -> Spec:
+    return load_spec(Path(__file__).resolve().parents[4] / "spec")
+
+
+def test_attributes_and_texts_are_escaped_and_markup_is_not_escaped_twice() -> None:
+    inner = element("text", HOSTILE)
+    made = element("g", inner, data_tip=HOSTILE, class_="a", stroke_width=1)
+    assert "<script" not in made
+    assert made.startswith('<g data-tip="&lt;/script&gt;')
+    assert 'class="a" stroke-width="1"' in made
+    assert inner in made
+
+
+def test_a_path_lifts_the_pen_at_nan() -> None:
+    assert path_of([(0, 0), (1.25, 2), (float("nan"), 1), (3, 4), (5, -0.01)]) == "M0 0L1.2 2M3 4L5 0"
+
+
+@pytest.mark.parametrize(
+    ("rough", "step"), [(0.7, 1), (1.3, 2), (3, 5), (6, 10), (0.012, 0.02), (0, 1), (float("inf"), 1)]
+)
+def test_ticks_are_one_two_or_five(rough: float, step: float) -> None:
+    assert round_step(rough) == pytest.approx(step)
+    assert Scale(-9.7, 20.1, 0, 100).ticks() == [-5, 0, 5, 10, 15, 20] or len(Scale(-9.7, 20.1, 0, 100).ticks()) <= 7
+
+
+def test_date_ticks_are_first_days_of_months_or_years() -> None:
+    import datetime as dt
+
+    assert [text for _, text in date_ticks(dt.date(2023, 11, 5), dt.date(2024, 3, 2))] == ["Dec", "2024", "Feb", "Mar"]
+    assert [text for _, text in date_ticks(dt.date(2019, 5, 1), dt.date(2024, 5, 1))] == [
+        "2020",
+        "2021",
+        "2022",
+        "2023",
+        "2024",
+    ]
+
+
+def test_numbers_have_a_real_minus_and_no_sign_on_zero() -> None:
+    assert formats.bps(-0.00123) == "\N{MINUS SIGN}12.3"
+    assert formats.bps(-0.000001) == "0.0"
+    assert formats.bps(0.00123, plus=True) == "+12.3"
+    assert formats.bps(None) == formats.bps(float("nan")) == formats.NOTHING
+    assert formats.small(2.2e-10) == "2.2e\N{MINUS SIGN}10"
+    assert formats.usd(543_210) == "540,000"
+
+
+def test_the_funnel_counts_each_loss_once_and_names_its_reason(made: Made, spec: Spec) -> None:
+    rows = made(
+        {},
+        {"failed": ["eligible"], "n_events": 10},
+        {"failed": ["eligible"], "n_days": 10},
+        {"failed": ["eligible"], "n_events": 11},
+        {"failed": ["economic", "significant"], "after_cost_expectancy": -1e-4},
+        {"failed": ["significant"]},
+        {"failed": ["confirmed", "stability"], "confirmation_expectancy": -1e-4},
+        {"failed": ["stability"]},
+    )
+    steps = funnel(rows, spec.gates.profiles["discovery"])
+    assert [step.left for step in steps] == [8, 5, 4, 3, 2, 1]
+    assert [step.lost for step in steps] == [0, 3, 1, 1, 1, 1]
+    assert steps[1].reasons.startswith("fewer than 50 trades (67")
+    assert steps[2].reasons == "shrunk mean below cost"
+    assert steps[4].reasons == "the other sign on the untouched days"
+    later = funnel(
+        rows,
+        spec.gates.profiles["discovery"],
+        [("Robust", "stability", {rows["candidate_id"][0]: "fails when shifted"})],
+    )
+    assert (later[-1].left, later[-1].reasons) == (0, "fails when shifted")
+    assert {step.term for step in steps} <= TERMS.keys()
+
+
+def test_the_verdict_says_what_passed_or_that_nothing_did(made: Made) -> None:
+    found = of_candidates(made({}, {"symbol": "BTCUSDT"}, {"failed": ["confirmed"]}))
+    assert found.startswith("2 hypotheses of 3 passed every gate: 1 trade on 1 event type")
+    assert "+" not in found
+    assert "10.0 bps per trade after cost (90 % interval 5.0 … 15.0 bps)" in found
+    nothing = of_candidates(made({"failed": ["confirmed"]}))
+    assert nothing.startswith("No edge found: of 1 hypothesis, 1 had enough events, and none passed every gate.")
+    assert nothing.endswith("it failed at confirmed.")
+    assert of_candidates(made({"failed": ["eligible"]})).endswith("none passed every gate.")
+
+
+def test_pages_are_made_for_what_passed_and_the_nearest_misses_best_first(made: Made) -> None:
+    states = [f"state_{number}" for number in range(80)]
+    rows = made(
+        *({"state_id": state, "p_value": 1e-3} for state in states),
+        {"event_type": "OTHER", "p_value": 0.5},
+        *({"state_id": state, "failed": ["confirmed"], "horizon": "5m"} for state in states),
+        {"failed": ["eligible"], "horizon": "15m"},
+    )
+    chosen = with_pages(rows)
+    assert len(chosen) == MOST_PASSED + MOST_MISSES
+    assert set(chosen["event_type"][:2]) == {"OTHER", "VOL_SHOCK"}
+    assert chosen["gate_eligible"].all()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", HOSTILE, "", "x" * 400, "..", "a b", "é"])
+def test_a_file_name_is_plain_and_tells_names_apart(name: str) -> None:
+    made = file_name(name)
+    assert made.replace("-", "").replace("_", "").isalnum()
+    assert made.isascii()
+    assert len(made) < 100
+    assert made != file_name(name + "!")
+
+
+def test_plain_names_are_their_own_file_names() -> None:
+    assert file_name("VOL_SHOCK.mean_reversion.60m.all.POOLED") == "VOL_SHOCK.mean_reversion.60m.all.POOLED"
+
+
+def test_the_table_holds_every_figure_that_the_page_shows(made: Made) -> None:
+    rows = made({}, {"failed": ["confirmed"], "symbol": "BTCUSDT", "q_value": None, "direction": 1})
+    data = table_data(rows, {rows["candidate_id"][0]})
+    columns, texts = data["columns"], data["texts"]
+    assert [texts["symbol"][code] for code in columns["symbol"]] == ["POOLED", "BTCUSDT"]
+    assert columns["posterior_mean"] == [18.0, 18.0]
+    assert columns["q_value"] == [0.001, None]
+    every = (1 << len(data["gates"])) - 1
+    assert [bits & every == every for bits in columns["gates"]] == [True, False]
+    assert [bool(bits & 1 << len(data["gates"]) + 3) for bits in columns["gates"]] == [False, True]
+    assert data["pages"] == {"0": rows["candidate_id"][0]}
+    assert {len(values) for values in columns.values()} == {2}
+
+
+def test_a_data_script_cannot_be_ended_by_its_data() -> None:
+    script = as_script("candidates", {"text": HOSTILE, "line": "\u2028"})
+    assert not set("<>&\u2028") & set(script)
+    value = script.removeprefix('(window.BACKTEST=window.BACKTEST||{})["candidates"]=').rstrip().removesuffix(";")
+    assert json.loads(value) == {"text": HOSTILE, "line": "\u2028"}
+
+
+def test_the_rule_in_words_says_side_entry_state_and_exit(made: Made, spec: Spec) -> None:
+    row = made({"state_id": "vol_regime_high", "symbol": "BTCUSDT"}).row(0, named=True)
+    text = rule_in_words(row, spec)
+    assert text.startswith("VOL_SHOCK on BTCUSDT (volatility of the last hour crosses above")
+    assert "while the market is in state vol regime high: trade against the event's direction, at the next open" in text
+    assert text.endswith("leave after 60 min.")
+
+
+def test_every_barrier_of_a_policy_is_told_from_the_trades_side(made: Made, spec: Spec) -> None:
+    from backtest.discovery.hypotheses import event_trials
+
+    trial = next(
+        one for one in event_trials(spec, "VOL_SHOCK") if one.policy.lower_barrier_atr and one.horizon == "60m"
+    )
+    row = made({"policy": trial.policy.policy_id, "direction": -1}).row(0, named=True)
+    favour = f"{trial.policy.lower_barrier_atr:g} average true ranges in its favour"
+    assert favour in rule_in_words(row, spec)
+
+
+def test_an_events_colour_depends_on_the_spec_alone() -> None:
+    families = {"A": "X", "B": "X", "C": "Y"}
+    assert event_classes(families) == event_classes(dict(reversed(families.items())))
+    assert (
+        event_classes(families)["A"].split()[0]
+        == event_classes(families)["B"].split()[0]
+        != event_classes(families)["C"].split()[0]
+    )
+
+
+def test_a_term_explains_itself_and_an_unknown_one_is_a_fault() -> None:
+    assert 'data-tip="The share of false discoveries' in term("q_value", "q")
+    with pytest.raises(KeyError):
+        term("no_such_term")
