@@ -80,7 +80,7 @@ def explain(candidate_id: CandidateId, run_id: RequiredRunId) -> None:
     Example: backtest explain VOL_SHOCK.mean_reversion.60m.all.POOLED --run-id run_20250228
     """
     from backtest.lake.paths import DataRoot
-    from backtest.pipeline.results import run_candidates, spec_hash_of
+    from backtest.pipeline.results import run_candidates, run_placebo, spec_hash_of
     from backtest.reports.why_not import explanation, found
     from backtest.spec.loader import load_spec
 
@@ -89,7 +89,16 @@ def explain(candidate_id: CandidateId, run_id: RequiredRunId) -> None:
     event_type = found(every, candidate_id)["event_type"]
     if spec_hash_of(root, run_id) != spec.ontology_hash:
         print("note: the spec has changed since this run; the limits shown are today's", file=sys.stderr)
-    print(explanation(every, candidate_id, spec.gates.discovery_profile(event_type)))
+    gates = spec.gates
+    print(
+        explanation(
+            every,
+            candidate_id,
+            gates.discovery_profile(event_type),
+            gates.profile("promotion", event_type),
+            run_placebo(root, run_id),
+        )
+    )
 
 
 def _print_table(rows: pl.DataFrame, limit: int, n_hypotheses: int) -> None:

@@ -15,6 +15,7 @@ from backtest.terminal_output import print_json, show
 
 if TYPE_CHECKING:
     from backtest.pipeline.feature_drift import Usage
+    from backtest.pipeline.kill_switch import Limits
 
 RunId = Annotated[str, typer.Option(envvar="BACKTEST_RUN_ID", help="The run's RUN_ID.")]
 Symbol = Annotated[str, typer.Option(help="One symbol, for example BTCUSDT.")]
@@ -179,18 +180,10 @@ def _kill_switch(
 ) -> int:
     from backtest.lake.paths import DataRoot, checked_run_id, checked_symbol
     from backtest.monitoring.kill_switch import EXIT_CODES
-    from backtest.pipeline.kill_switch import Limits, examine_and_write
+    from backtest.pipeline.kill_switch import examine_and_write
     from backtest.reports.operations import check_table
 
-    bars, drawdown, slippage, funding, position, exposure = given
-    limits = Limits(
-        max_staleness_bars=bars,
-        max_drawdown=_limit("--max-drawdown", abs(drawdown), at_most=1.0),
-        max_slippage_ratio=_limit("--max-slippage-ratio", slippage),
-        max_funding_bps=_limit("--max-funding-bps", funding),
-        max_position_usd=None if position is None else _limit("--max-position-usd", position),
-        max_exposure=None if exposure is None else _limit("--max-exposure", exposure),
-    )
+    limits = checked_limits(*given)
     root, moment = DataRoot.from_environment(), _moment(now)
     report, unwritten = examine_and_write(
         root, spec_root(), checked_run_id(run_id), checked_symbol(symbol), limits, moment
@@ -208,6 +201,22 @@ def _kill_switch(
         return EXIT_CODES[report.status]
     print(f"HALT: {unwritten}", file=sys.stderr)
     return HALT
+
+
+def checked_limits(
+    bars: int, drawdown: float, slippage: float, funding: float, position: float | None, exposure: float | None
+) -> Limits:
+    """The limits of the kill switch's options; the drawdown of either sign. MisuseError where one cannot be meant."""
+    from backtest.pipeline.kill_switch import Limits
+
+    return Limits(
+        max_staleness_bars=bars,
+        max_drawdown=_limit("--max-drawdown", abs(drawdown), at_most=1.0),
+        max_slippage_ratio=_limit("--max-slippage-ratio", slippage),
+        max_funding_bps=_limit("--max-funding-bps", funding),
+        max_position_usd=None if position is None else _limit("--max-position-usd", position),
+        max_exposure=None if exposure is None else _limit("--max-exposure", exposure),
+    )
 
 
 def _limit(name: str, value: float, at_most: float = math.inf) -> float:

@@ -106,7 +106,7 @@ def discover_event(
     load_spec(spec_root()).event(event_type)
     request = request_for_event(DataRoot.from_environment(), spec_root(), run_id, event_type, parsed_symbols(symbols))
     request = dataclasses.replace(request, workers=workers, cache=cache_asked())
-    report = executed(request, ("scores", "candidates", "blueprints", "report"))
+    report = executed(request, ("scores", "candidates", "placebo", "blueprints", "report"))
     print_candidates(request.root, report, event_type)
     _say_why(report.run_id)
 

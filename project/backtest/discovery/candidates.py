@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from backtest.discovery.consistency import signs_by_symbol, signs_by_year
 from backtest.discovery.day_rows import horizon_cluster_days
 from backtest.discovery.day_statistics import DayStatistics, day_statistics, joined
+from backtest.discovery.duplicates import NO_ALIAS, aliases, series_digests
 from backtest.discovery.effect_sizes import EventBlocks, capacity_usd, effect_sizes, event_blocks
 from backtest.discovery.event_days import event_days
 from backtest.discovery.folds import Folds
@@ -38,6 +39,7 @@ _EPOCH: Final = dt.date(1970, 1, 1)
 
 CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "candidate_id": pl.String(),
+    "alias_of": pl.String(),
     "event_type": pl.String(),
     "family": pl.String(),
     "symbol": pl.String(),
@@ -95,6 +97,7 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "gate_tree_bh": pl.Boolean(),
     "gate_tier_a": pl.Boolean(),
     "is_confirmation_candidate": pl.Boolean(),
+    "search_scope": pl.String(),
     **{gate: pl.Boolean() for gate in GATES},
     "gate_phase2_final": pl.Boolean(),
     **{margin_of(gate): pl.Float64() for gate in GATES},
@@ -105,6 +108,7 @@ eligible (or, for confirmation figures, not a candidate). ``direction`` is +1 fo
 ``expectancy`` is the raw mean of what was selected; ``posterior_…`` are its shrunk estimate with the bounds of the 90 %
 interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_even_cost`` is the largest cost besides funding
 that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
+``alias_of`` is the candidate with the very same day scores that was tested in the place of this one.
 ``signs_by_year`` and ``signs_by_symbol`` tell where the trade's raw returns summed to a gain, such as ``2023+ 2024-``.
 ``effective_n`` is how many independent events would have the standard error of ``mean_standardised_return``;
 ``standard_error_ratio`` compares that of blocks of five days (whole clusters) with that of clusters, and ``cluster_days`` is
@@ -143,6 +147,7 @@ def assess_search(
     *,
     confirmation_openings: int = 1,
     hypotheses_ever: int = 0,
+    is_whole: bool = True,
 ) -> pl.DataFrame:
     """Every registered hypothesis with its estimates, p- and q-values and gates (`CANDIDATE_SCHEMA`).
 
@@ -159,10 +164,12 @@ def assess_search(
         confirmation level (`Gates.share_of_level`).
     hypotheses_ever : how many distinct hypotheses were ever tested on these data, as the ledger counts them; at least
         those of this search.
+    is_whole : whether these are all hypotheses of the search. Where not, nothing is controlled: what rests on the whole
+        search is null, its gates are not passed, and the confirmation fold is not read.
     """
     search = _reduced(register, scores_of, folds, spec)
     tested = _tested(search)
-    controlled = _controlled(search, tested, spec)
+    controlled = _controlled(search, tested, spec) if is_whole else _uncontrolled(len(register))
     figures = _estimates(search, tested, spec) | _confirmation(search, tested, controlled, spec, confirmation_openings)
     figures |= _against_luck(search, tested, controlled, max(hypotheses_ever, len(register)))
     figures |= {
@@ -172,8 +179,12 @@ def assess_search(
         "gate_tree_bh": controlled.tree,
         "gate_tier_a": controlled.tier_a,
         "is_confirmation_candidate": controlled.candidate,
+        "search_scope": pl.Series(["whole" if is_whole else "partial"], dtype=pl.String).new_from_index(
+            0, len(register)
+        ),
     }
-    return _frame(search.register, tested.sign, figures, candidate_gates(_arrays(figures), search.limits))
+    verdicts = candidate_gates(_arrays(figures), search.limits)
+    return _frame(search.register, tested.sign, figures, verdicts, search.alias_of)
 
 
 @dataclass(frozen=True)
@@ -185,6 +196,8 @@ class _Search:
     blocks: list[EventBlocks]
     limits: Limits
     folds: Folds
+    alias_of: Integers
+    """The hypothesis that each is another name of (`duplicates`)."""
 
 
 def _reduced(
@@ -193,14 +206,19 @@ def _reduced(
     parts = register.partition_by("event_type", maintain_order=True) or [register]
     profiles = [spec.gates.discovery_profile(part["event_type"][0]) for part in parts if len(part)]
     limits = Limits([profile for profile, part in zip(profiles, parts, strict=False) for _ in range(len(part))])
-    days, blocks, first = [], [], 0
+    days, blocks, digests, first = [], [], [np.zeros((0, 2), np.uint64)], 0
     for part in parts:
         scores = event_days(scores_of(part["event_type"][0]) if len(part) else {})
         spans = limits.spans[first : first + len(part)]
         days.append(day_statistics(scores, part, folds, horizon_cluster_days(part), spans, spec.filters))
         blocks.append(event_blocks(scores, part, folds, spec))
+        digests.append(series_digests(scores, part, spec.filters))
         first += len(part)
-    return _Search(pl.concat(parts), joined(days), blocks, limits, folds)
+    every, reduced = pl.concat(parts), joined(days)
+    alias_of = aliases(every, np.concatenate(digests))
+    # Without a t a hypothesis is not tested: equal ones are counted once, under the name of the plainest.
+    z = replace(reduced.z, t=np.where(alias_of == NO_ALIAS, reduced.z.t, np.nan))
+    return _Search(every, replace(reduced, z=z), blocks, limits, folds, alias_of)
 
 
 @dataclass(frozen=True)
@@ -262,6 +280,11 @@ def _controlled(search: _Search, tested: _Tested, spec: Spec) -> _Controlled:
     tier_a = family_wise <= limits("family_wise_level")
     candidate = tested.eligible & ((q <= limits("candidate_level")) | tree | tier_a)
     return _Controlled(q, tree, family_wise, tier_a, candidate, effective_tests(flips.largest))
+
+
+def _uncontrolled(size: int) -> _Controlled:
+    nothing, none = np.full(size, np.nan), np.zeros(size, dtype=bool)
+    return _Controlled(nothing, none, nothing, none, none, float("nan"))
 
 
 def _flipped(search: _Search, tested: _Tested, chosen: Integers, spec: Spec) -> StepDown:
@@ -356,7 +379,7 @@ def _against_luck(search: _Search, tested: _Tested, controlled: _Controlled, hyp
     deflated = deflated_sharpe(sharpe, skewness, kurtosis, periods, n_trials=n_trials, spread=spread)
     return {
         "sharpe_ratio": sharpe * np.sqrt(DAYS_PER_YEAR / days.cluster_days),
-        "deflated_sharpe": np.where(eligible, deflated, np.nan),
+        "deflated_sharpe": np.where(eligible & np.isfinite(n_trials), deflated, np.nan),
         "n_trials": np.where(eligible, n_trials, np.nan),
         "backtest_overfitting": _overfitting(search, controlled),
         "cusum_p": np.where(eligible, cusum_p(days.cusum), np.nan),
@@ -386,7 +409,7 @@ def _arrays(figures: Figures) -> dict[str, NDArray[Any]]:
     return {name: values for name, values in figures.items() if isinstance(values, np.ndarray)}
 
 
-def _frame(register: pl.DataFrame, sign: Floats, figures: Figures, gates: Verdicts) -> pl.DataFrame:
+def _frame(register: pl.DataFrame, sign: Floats, figures: Figures, gates: Verdicts, alias_of: Integers) -> pl.DataFrame:
     final = np.logical_and.reduce([passed for passed, _ in gates.values()])
     frame = register.with_columns(
         pl.Series("direction", sign.astype(np.int8)),
@@ -405,13 +428,19 @@ def _frame(register: pl.DataFrame, sign: Floats, figures: Figures, gates: Verdic
         frame.with_columns(
             pl.when(with_event).then("with_verb").otherwise("against_verb").alias("template_verb"),
             pl.when(with_event).then("against_verb").otherwise("with_verb").alias("mirror_verb"),
-            pl.when("gate_eligible").then(failed).otherwise(pl.lit("insufficient_data")).alias("fail_reasons"),
+            pl.when("gate_eligible")
+            .then(failed)
+            .when(pl.Series(alias_of) != NO_ALIAS)
+            .then(pl.lit("duplicate"))
+            .otherwise(pl.lit("insufficient_data"))
+            .alias("fail_reasons"),
         )
         .with_columns(
             pl.concat_str("event_type", "template_verb", "horizon", "state_id", "symbol", separator=".").alias(
                 "candidate_id"
             )
         )
+        .with_columns(pl.col("candidate_id").gather(pl.Series(alias_of).replace(NO_ALIAS, None)).alias("alias_of"))
         .select(pl.col(name).cast(dtype) for name, dtype in CANDIDATE_SCHEMA.items())
         .with_columns(pl.col(pl.Float64).fill_nan(None))
         .sort("candidate_id")

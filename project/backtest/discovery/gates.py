@@ -126,12 +126,15 @@ def report_gates(figures: Mapping[str, NDArray[Any]], limits: Limits) -> Verdict
     return found
 
 
-def held_to(candidates: pl.DataFrame, profiles: Mapping[str, GateProfile]) -> pl.DataFrame:
+def held_to(
+    candidates: pl.DataFrame, profiles: Mapping[str, GateProfile], placebo: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Every gate and margin of `GATES` and `REPORT_GATES` for other limits than candidates were made with.
 
     Parameters
     ----------
     candidates : `candidates.CANDIDATE_SCHEMA`, of any number of events.
+    placebo : `placebo.PLACEBO_SCHEMA`; without it a gate on placebo times is not passed.
     profiles : the limits by event type, such as ``gates.profile("promotion", event_type)``.
 
     Returns
@@ -140,7 +143,13 @@ def held_to(candidates: pl.DataFrame, profiles: Mapping[str, GateProfile]) -> pl
     computed or not asked for, and ``passed``: all of them.
     """
     limits = Limits([profiles[event_type] for event_type in candidates["event_type"]])
-    numbers = candidates.with_columns(
+    if placebo is None:
+        compared = candidates.with_columns(pl.lit(None, pl.Float64).alias("placebo_p"))
+    else:
+        compared = candidates.join(
+            placebo.select("candidate_id", "placebo_p"), on="candidate_id", how="left", maintain_order="left"
+        )
+    numbers = compared.with_columns(
         _share_of_gains("signs_by_year").alias("years_same_sign"),
         _share_of_gains("signs_by_symbol").alias("symbols_same_sign"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -103,12 +103,12 @@ def event_trials(spec: Spec, event_type: str) -> list[Trial]:
     )
 
 
-def longest_window_bars(spec: Spec) -> int:
-    """Bars from an event to the last price any trade of the search may use when nothing is halted."""
+def longest_window_bars(spec: Spec, event_types: Collection[str] | None = None) -> int:
+    """Bars from an event to the last price any trade of these events (all where None) may use when nothing is halted."""
     return max(
         (
             trial.policy.longest_window_bars(trial.horizon_bars)
-            for event_type in spec.events
+            for event_type in (spec.events if event_types is None else event_types)
             for trial in event_trials(spec, event_type)
         ),
         default=1,

@@ -43,7 +43,7 @@ IDENTITY: Final = (
 
 @dataclass(frozen=True)
 class Search:
-    """One search as it is recorded; ends of spans are exclusive."""
+    """One search as it is recorded; ends of spans are exclusive. One that reads no confirmation fold has an empty one."""
 
     run_id: str
     made_at: dt.datetime
@@ -112,6 +112,53 @@ def record(root: DataRoot, search: Search) -> Standing:
         return _standing(root, entries, len(entries) - 1 if place is None else place, is_new=place is None)
 
 
+def record_evaluation(
+    root: DataRoot,
+    *,
+    run_id: str,
+    made_at: dt.datetime,
+    symbols: Sequence[str],
+    start: dt.date,
+    end: dt.date,
+    data_hash: str,
+    subject: str,
+) -> Standing:
+    """Record that something was judged on an out-of-sample window, before its returns are read.
+
+    Parameters
+    ----------
+    symbols, start, end : what is opened; the end is exclusive.
+    data_hash : of the data of the window.
+    subject : hash of what is judged and how; the same subject on the same data again is not another opening.
+
+    Returns
+    -------
+    Standing
+        ``confirmation_openings`` counts every search and evaluation that opened days of this window, this one included;
+        `Gates.share_of_level` says what is left of a level.
+    """
+    import numpy as np
+
+    nothing = np.zeros(0, np.uint64)
+    return record(root, Search(run_id, made_at, tuple(symbols), start, end, start, end, data_hash, subject, nothing))
+
+
+def verify(root: DataRoot) -> int:
+    """Check the chain and every list of hypotheses without changing anything; how many entries there are.
+
+    Raises
+    ------
+    DataError
+        Where the ledger was changed from outside.
+    """
+    if not root.ledger.is_dir():
+        return 0
+    entries = _verified(root, mend=False)
+    for name in sorted({entry["hypotheses_hash"] for entry in entries}):
+        _read_hypotheses(root, name)
+    return len(entries)
+
+
 def searches(root: DataRoot) -> list[dict[str, Any]]:
     """All recorded searches, oldest first; DataError where the ledger was changed from outside."""
     if not root.ledger.is_dir():
@@ -136,13 +183,15 @@ def _standing(root: DataRoot, entries: Sequence[dict[str, Any]], place: int, *, 
 
 
 def _overlap(one: dict[str, Any], other: dict[str, Any], span: str) -> bool:
-    """Whether two searches share days of a span and a symbol; ISO dates compare as text."""
+    """Whether two searches share days of a span and a symbol; an empty span shares none. ISO dates compare as text."""
     start, end = f"{span}_start", f"{span}_end"
+    if one[start] >= one[end] or other[start] >= other[end]:
+        return False
     is_apart = one[end] <= other[start] or other[end] <= one[start]
     return not is_apart and not set(one["symbols"]).isdisjoint(other["symbols"])
 
 
-def _verified(root: DataRoot) -> list[dict[str, Any]]:
+def _verified(root: DataRoot, *, mend: bool = True) -> list[dict[str, Any]]:
     """The entries, after checking the chain; a line that a crash cut short is removed, as it was never completed."""
     path, head = root.ledger_searches, {"entries": 0, "hash": GENESIS}
     content = path.read_bytes() if path.exists() else b""
@@ -163,6 +212,8 @@ def _verified(root: DataRoot) -> list[dict[str, Any]]:
         raise _tampered(root, f"{path} holds {len(entries)} searches and {root.ledger_head.name} counted {recorded}")
     if recorded and entries[recorded - 1]["hash"] != head["hash"]:
         raise _tampered(root, f"{path} is another one than {root.ledger_head.name} tells of")
+    if not mend:
+        return entries
     if complete != content:
         try:
             os.truncate(path, len(complete))

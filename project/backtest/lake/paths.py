@@ -280,6 +280,10 @@ class DataRoot:
         """Equity of the run's backtest, one row a bar."""
         return self.reports("backtest", run_id) / "equity.parquet"
 
+    def placebo(self, run_id: str) -> Path:
+        """Candidates and nearest misses beside the same trade at placebo times."""
+        return self.reports("phase2", run_id) / "placebo.parquet"
+
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"
 

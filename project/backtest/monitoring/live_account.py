@@ -65,8 +65,8 @@ def sound_fills(rows: pl.DataFrame, now: dt.datetime) -> pl.DataFrame:
         if side not in ("buy", "sell"):
             raise DataError(f"fills: side {side[:40]!r} is neither buy nor sell")
     if "fill_id" in rows.columns:
-        identities = [str(identity) for identity in rows["fill_id"] if identity is not None]
-        if len(set(identities)) != len(identities):
+        told = [str(identity) for identity in rows["fill_id"] if identity not in (None, "")]
+        if len(set(told)) != len(told):
             raise DataError("fills: a fill_id occurs twice")
     numbers = {name: _numbers(rows, name, "fills") for name in FILL_COLUMNS[3:]}
     for name in ("price", "quantity", "expected_price"):
@@ -79,8 +79,11 @@ def sound_fills(rows: pl.DataFrame, now: dt.datetime) -> pl.DataFrame:
         raise DataError("fills: a row has no symbol")
     columns: dict[str, Any] = {"timestamp": _stamps(rows, now, "fills"), "symbol": symbols, "side": sides, **numbers}
     named = rows["blueprint_id"].to_list() if "blueprint_id" in rows.columns else [None] * len(rows)
+    identities = rows["fill_id"].to_list() if "fill_id" in rows.columns else [None] * len(rows)
+    columns["fill_id"] = [str(value) if value not in (None, "") else None for value in identities]
     columns["blueprint_id"] = [str(value) if value not in (None, "") else None for value in named]
-    schema = {"timestamp": _STAMP, "symbol": pl.String(), "side": pl.String(), "blueprint_id": pl.String()}
+    schema = {"timestamp": _STAMP, "symbol": pl.String(), "side": pl.String()}
+    schema |= {"fill_id": pl.String(), "blueprint_id": pl.String()}
     frame = pl.DataFrame(columns, schema=schema | dict.fromkeys(numbers, pl.Float64()))
     sign = pl.when(pl.col("side") == "buy").then(1.0).otherwise(-1.0)
     return frame.with_columns((pl.col("quantity") * sign).alias("signed_quantity")).sort(

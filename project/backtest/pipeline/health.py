@@ -56,7 +56,7 @@ def examine(root: DataRoot, spec_root: Path, *, now: dt.datetime, deep: bool = F
         return [*found, HealthFinding("data root", "error", str(fault), "BACKTEST_DATA_ROOT=… or make demo")]
     found += [*_space(root), *_permissions(root), *_leftovers(root, now)]
     runs = run_summaries(root)
-    found += [*_runs(runs), *_locks(root, runs), *_quality(root, spec_root)]
+    found += [*_runs(runs), *_locks(root, runs), *_ledger(root), *_quality(root, spec_root)]
     if deep:
         found += _hashes(root, runs)
     return found
@@ -168,6 +168,16 @@ def _locks(root: DataRoot, runs: list[RunSummary]) -> Iterator[HealthFinding]:
 
 
 # -- the lake -----------------------------------------------------------------------------------------------
+
+
+def _ledger(root: DataRoot) -> Iterator[HealthFinding]:
+    """The search ledger is as it was written, line by line and list by list."""
+    from backtest.lake.ledger import verify
+
+    try:
+        verify(root)
+    except BacktestError as fault:
+        yield HealthFinding("search ledger", "error", str(fault), f"restore {root.ledger} from a backup")
 
 
 def _quality(root: DataRoot, spec_root: Path) -> Iterator[HealthFinding]:

@@ -16,12 +16,13 @@ def request_for_event(
 ) -> Request:
     """The request of a finished run again, for one event type; the other events' day scores of that run are kept.
 
-    The whole search is tested again on all scores, so the control covers every hypothesis of the run.
+    The whole search is tested again on all scores, so the control covers every hypothesis of the run. Where day scores of
+    other events are missing, the stage `candidates` says so and claims no control over the whole search.
 
     Raises
     ------
     RunError
-        Unknown run, or one whose events, hypotheses or day scores are missing.
+        Unknown run, or one whose events are missing or were not tested.
     MisuseError
         Symbols that are not those of the run: a search is over all its symbols.
     """
@@ -39,17 +40,6 @@ def request_for_event(
     if event_type not in tested:
         raise RunError(
             f"run {run_id} did not test {event_type} (see {root.event_quality(run_id)}). It tested: {', '.join(tested)}."
-        )
-    missing = [
-        str(root.scores(run_id, event, symbol))
-        for event, names in tested.items()
-        for symbol in names
-        if event != event_type and not root.scores(run_id, event, symbol).is_file()
-    ]
-    if missing:
-        raise RunError(
-            f"{len(missing)} of the other events' day scores of run {run_id} are missing, such as {missing[0]}; without "
-            f"them nothing can be said about the whole search. Run it as a whole: make discover-edges RUN_ID={run_id}"
         )
     of_run = tuple(manifest["symbols"])
     if symbols and set(symbols) != set(of_run):

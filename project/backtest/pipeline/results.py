@@ -37,6 +37,15 @@ def run_candidates(root: DataRoot, run_id: str) -> pl.DataFrame:
     return pl.concat([read_parquet(path, CANDIDATE_SCHEMA).select(list(CANDIDATE_SCHEMA)) for path in paths])
 
 
+def run_placebo(root: DataRoot, run_id: str) -> pl.DataFrame | None:
+    """Candidates of a run beside placebo times (`placebo.PLACEBO_SCHEMA`); None where they were not compared."""
+    from backtest.discovery.placebo import PLACEBO_SCHEMA
+    from backtest.lake.files import read_parquet
+
+    path = root.placebo(run_id)
+    return read_parquet(path, PLACEBO_SCHEMA) if path.is_file() else None
+
+
 def spec_hash_of(root: DataRoot, run_id: str) -> str | None:
     """The ontology hash in the run's manifest; None where there is no manifest."""
     from backtest.lake.files import read_json

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backtest.pipeline.stage import JsonScalar, Plan
 
 BOOTSTRAP: Final = ("ingest", "clean", "cross_check", "cross_section", "features")
-DISCOVERY: Final = ("detect", "occurrences", "register", "scores", "candidates", "blueprints", "report")
+DISCOVERY: Final = ("detect", "occurrences", "register", "scores", "candidates", "placebo", "blueprints", "report")
 EVALUATION: Final = ("expectancy", "variations", "robustness")
 FROM_RAW: Final = ("clean", "cross_check", "cross_section", "features", *DISCOVERY)
 HYBRID: Final = (*FROM_RAW, *EVALUATION)

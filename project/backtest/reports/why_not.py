@@ -26,13 +26,21 @@ LIKENESS: Final = (
 """Columns that two relatives may share, and how much each counts."""
 
 
-def explanation(candidates: pl.DataFrame, candidate_id: str, profile: GateProfile) -> str:
+def explanation(
+    candidates: pl.DataFrame,
+    candidate_id: str,
+    profile: GateProfile,
+    promotion: GateProfile | None = None,
+    placebo: pl.DataFrame | None = None,
+) -> str:
     """All there is to say about one hypothesis of a run, as text for a terminal.
 
     Parameters
     ----------
     candidates : all hypotheses of the run (`candidates.CANDIDATE_SCHEMA`).
     profile : the limits of its event.
+    promotion : those it must keep besides to be traded, where they are to be shown.
+    placebo : `placebo.PLACEBO_SCHEMA` of the run, where it was compared.
 
     Raises
     ------
@@ -47,6 +55,11 @@ def explanation(candidates: pl.DataFrame, candidate_id: str, profile: GateProfil
     lines += [f"  {line}" for line in _estimate(row)]
     lines += ["", "Gates"]
     lines += [f"  {line}" for line in _gates(row, profile)]
+    compared = _placebo_row(placebo, row)
+    lines += ["", "Against luck (reported; asked for in promotion)"]
+    lines += [f"  {line}" for line in _against_luck(row, compared)]
+    if promotion is not None and row["gate_eligible"]:
+        lines += ["", *_promotion(candidates, row, promotion, placebo)]
     needs = _needs(candidates, row, failed, profile)
     if needs:
         lines += ["", "What it would need", *(f"  {need}" for need in needs)]
@@ -100,12 +113,22 @@ def _what(row: Row) -> str:
     mirror = f" (its mirror is {row['mirror_verb']})" if row["mirror_verb"] else ", one-sided"
     state = "in all states" if row["state_id"] == "all" else f"in state {row['state_id']}"
     symbol = "all symbols pooled" if row["symbol"] == "POOLED" else row["symbol"]
-    return f"{row['template_verb']}, {side} the event{mirror}, held {row['horizon']}, {state}, {symbol}"
+    if row["state_id"] == row["template_verb"]:
+        return (
+            f"filter {row['template_verb']} on its base trade {side} the event, held {row['horizon']}, policy "
+            f"{row['policy']}, {symbol}: the difference between the trades it holds for and the others; effect size and "
+            "cost are of the trades it holds for"
+        )
+    return f"{row['template_verb']}, {side} the event{mirror}, held {row['horizon']}, policy {row['policy']}, {state}, {symbol}"
 
 
 def _verdict(row: Row, failed: Sequence[str]) -> str:
     if row["gate_phase2_final"]:
         return "passed every gate"
+    if row["search_scope"] == "partial" and row["gate_eligible"]:
+        return (
+            "not controlled: day scores of other events were missing, so it is not known how many others look as good"
+        )
     if not row["gate_eligible"]:
         return "not tested: not enough events or days, so nothing is said for or against it"
     others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
@@ -136,9 +159,80 @@ def _estimate(row: Row) -> list[str]:
     return lines
 
 
+def _against_luck(row: Row, placebo: Row | None) -> list[str]:
+    """What is reported beside the gates: dependence, excursions, the search's own luck, placebo times."""
+    lines = []
+    if row["standard_error_ratio"] is not None:
+        independent = (
+            "" if row["effective_n"] is None else f"effective n {row['effective_n']:,.0f} of {row['n_events']:,}, "
+        )
+        lines.append(
+            f"{independent}standard error of five-day blocks {row['standard_error_ratio']:.2f} times that of days; clusters of "
+            f"{row['cluster_days']} day(s)"
+        )
+    if row["mean_favourable_excursion"] is not None:
+        lines.append(
+            f"largest gain while held {_bps(row['mean_favourable_excursion'])}, largest loss "
+            f"{_bps(row['mean_adverse_excursion'])} (means, bps)"
+        )
+    if row["largest_day_share"] is not None and row["tainted_share"] is not None:
+        lines.append(
+            f"largest day {row['largest_day_share']:.0%} of the sum; {row['tainted_share']:.1%} of trades tainted"
+        )
+    if row["sharpe_ratio"] is not None:
+        deflated = (
+            ""
+            if row["deflated_sharpe"] is None
+            else (
+                f", above the best of {row['n_trials']:,.0f} trials by luck with probability {row['deflated_sharpe']:.2f}"
+            )
+        )
+        lines.append(f"Sharpe ratio {row['sharpe_ratio']:.2f} per year before costs{deflated}")
+    if row["backtest_overfitting"] is not None:
+        lines.append(
+            f"picking the event's best trade of half the time loses in the other: {row['backtest_overfitting']:.0%}"
+        )
+    if row["cusum_p"] is not None:
+        lines.append(f"drift of the mean within the discovery fold: p {row['cusum_p']:.2g}")
+    if placebo is not None and placebo["placebo_mean"] is not None:
+        lines.append(
+            f"placebo times ({placebo['placebo_n_events']:,}): mean {_bps(placebo['placebo_mean'])}, 90 % interval "
+            f"{_bps(placebo['placebo_low'])} … {_bps(placebo['placebo_high'])}; difference "
+            f"{_bps(placebo['placebo_difference'])}, p {placebo['placebo_p']:.2g}"
+        )
+    return lines or ["nothing: too few events"]
+
+
+def _placebo_row(placebo: pl.DataFrame | None, row: Row) -> Row | None:
+    import polars as pl
+
+    found = None if placebo is None else placebo.filter(pl.col("candidate_id") == row["candidate_id"])
+    return None if found is None or found.is_empty() else found.row(0, named=True)
+
+
+def _promotion(candidates: pl.DataFrame, row: Row, promotion: GateProfile, placebo: pl.DataFrame | None) -> list[str]:
+    """One line that counts the gates of the promotion profile, and those that are missed with their margins."""
+    import polars as pl
+
+    from backtest.discovery.gates import GATES, REPORT_GATES, held_to, margin_of
+
+    own = candidates.filter(pl.col("candidate_id") == row["candidate_id"])
+    held = held_to(own, {row["event_type"]: promotion}, placebo).row(0, named=True)
+    gates = (*GATES, *REPORT_GATES)
+    missed = [gate for gate in gates if not held[gate]]
+    lines = [f"Gates of the profile promotion: {len(gates) - len(missed)} of {len(gates)} passed"]
+    for gate in missed:
+        margin = held[margin_of(gate)]
+        distance = "not computed" if margin is None else f"{margin:+.3g}"
+        lines.append(f"  FAILED  {gate.removeprefix('gate_').replace('_', ' ')}: {distance}")
+    return lines
+
+
 def _p_values(row: Row) -> str:
     if row["p_value"] is None:
         return ""
+    if row["q_value"] is None:
+        return f", p {row['p_value']:.2g}"
     return f", p {row['p_value']:.2g}, q {row['q_value']:.2g}, family-wise p {row['family_wise_p']:.2g}"
 
 
@@ -183,6 +277,13 @@ def _needs(candidates: pl.DataFrame, row: Row, failed: Sequence[str], profile: G
         ]
     if "gate_significant" in failed:
         needs.append(_significance_needed(candidates, row, profile))
+    if "gate_day_concentration" in failed and row["largest_day_share"] is not None:
+        needs.append(
+            f"day concentration: its largest day makes {row['largest_day_share']:.0%} of the sum; {_days_needed(row, profile)}"
+        )
+    if "gate_stability" in failed:
+        missing = profile.stability.min_same_sign - row["spans_same_sign"]
+        needs.append(f"stability: the same sign in {missing} more of the {profile.stability.spans} spans")
     if "gate_confirmed" in failed and row["confirmation_p"] is not None:
         needs.append(_confirmation_needed(candidates, row))
     if "gate_economic" in failed:
@@ -193,6 +294,13 @@ def _needs(candidates: pl.DataFrame, row: Row, failed: Sequence[str], profile: G
             f"economic conservative: a posterior mean above {_bps(limit)} bps; more events alone do not raise it"
         )
     return needs
+
+
+def _days_needed(row: Row, profile: GateProfile) -> str:
+    """About how many more active days like the others until the largest one is no more than the limit's share."""
+    factor = row["largest_day_share"] / max(profile.max_day_share_of_sum, 1e-9)
+    more = math.ceil(row["n_days"] * (factor - 1.0))
+    return f"about {more:,} more days like the others make it {profile.max_day_share_of_sum:.0%}"
 
 
 def _significance_needed(candidates: pl.DataFrame, row: Row, profile: GateProfile) -> str:

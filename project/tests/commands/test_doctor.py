@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from backtest.lake.files import TEMPORARY_PREFIX, content_hash, write_json, write_parquet
+from backtest.lake.ledger import record_evaluation
 from backtest.pipeline import health
 from backtest.pipeline.lock import LOCK_FILE
 
@@ -145,3 +147,17 @@ def test_text_for_people_says_how_to_mend_each_finding(sound: Desk, capsys: pyte
     assert "warning: runs: run r2 says running" in shown
     assert "mend: backtest runs show r2" in shown
     assert "0 error(s), 1 warning(s)" in shown
+
+
+def test_a_changed_search_ledger_is_an_error(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    day = dt.date(2024, 1, 1)
+    made_at = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+    known = {"run_id": "r", "made_at": made_at, "symbols": ["BTCUSDT"], "start": day, "data_hash": "d"}
+    record_evaluation(sound.root, end=dt.date(2024, 2, 1), subject="s", **known)
+    assert _findings(sound, capsys)[0] == 0
+    path = sound.root.ledger_searches
+    path.write_text(path.read_text().replace("2024-02-01", "2024-01-02"))
+    code, findings = _findings(sound, capsys)
+    assert code == 1
+    assert [finding["area"] for finding in _worst(findings)] == ["search ledger"]
+    assert "does not add up" in _worst(findings)[0]["text"]

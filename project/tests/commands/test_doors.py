@@ -47,3 +47,9 @@ def test_phase2_candidate_discovery_is_discover_event(
 def test_only_underscores_of_flags_become_hyphens(received: list[list[str]], given: str, passed_on: str) -> None:
     cli.door("x", [given])
     assert received == [["x", passed_on]]
+
+
+@pytest.mark.parametrize("flag", ["--run_id", "--run-id"])
+def test_the_command_itself_takes_either_spelling(flag: str, capsys: pytest.CaptureFixture[str], desk) -> None:
+    assert desk.run("candidates", flag, "nothing") == 1
+    assert "run nothing has no candidates" in capsys.readouterr().err

@@ -224,7 +224,7 @@ def test_scores_without_joint_states_are_refused() -> None:
 
 
 def test_each_further_opening_of_the_confirmation_fold_lowers_its_level() -> None:
-    some = scores(20.0)
+    some = scores(15.0)
     first, third = (assess(REGISTER, some, FOLDS, SPEC, confirmation_openings=n) for n in (1, 3))
     assert third["confirmation_level"].to_list() == pytest.approx([first["confirmation_level"][0] / 6] * len(third))
     assert first["confirmation_q"].equals(third["confirmation_q"])

@@ -141,9 +141,35 @@ def test_one_event_can_be_scored_again_through_the_runbooks_script(simulated, tm
     assert unknown.returncode == 2
     assert "Did you mean 'VOL_SHOCK'?" in unknown.stderr
     shutil.rmtree(desk.root / "lake" / "runs" / "first" / "scores" / "VOL_SPIKE")
+    manifest = json.loads((desk.root / "runs" / "first" / "run_manifest.json").read_text())
+    assert manifest["search_scope"] == "whole"
+
+
+def test_one_event_without_the_others_scores_is_scored_and_nothing_is_claimed(simulated, tmp_path: Path) -> None:
+    desk = simulated.copy(tmp_path / "data")
+    shutil.rmtree(desk.root / "lake" / "runs" / "first" / "scores" / "VOL_SPIKE")
+    folder = desk.root / "reports" / "phase2" / "first"
+    before = {path.parent.name: path.read_bytes() for path in folder.glob("*/candidates.parquet")}
+    lines = (desk.root / "ledger" / "searches.jsonl").read_text().splitlines()
+    script = "project/pipelines/research/phase2_candidate_discovery.py"
     partial = desk.python(script, "--run_id", "first", "--event_type", "VOL_SHOCK")
-    assert partial.returncode == 1
-    assert "nothing can be said about the whole search" in partial.stderr
+    assert partial.returncode == 0, partial.stderr
+    assert "nothing is controlled over the whole search" in partial.stderr
+    manifest = json.loads((desk.root / "runs" / "first" / "run_manifest.json").read_text())
+    assert manifest["search_scope"] == "partial"
+    assert manifest["event_types_without_scores"] == ["VOL_SPIKE"]
+    found = pl.read_parquet(folder / "VOL_SHOCK" / "candidates.parquet")
+    assert set(found["search_scope"]) == {"partial"}
+    assert found["q_value"].null_count() == found["confirmation_p"].null_count() == len(found)
+    assert not found["gate_significant"].any()
+    assert not found["gate_phase2_final"].any()
+    earlier = pl.read_parquet(io.BytesIO(before["VOL_SHOCK"]))
+    assert found["p_value"].equals(earlier["p_value"])
+    others = {path.parent.name: path.read_bytes() for path in folder.glob("*/candidates.parquet")}
+    assert {name for name in before if before[name] != others[name]} == {"VOL_SHOCK"}
+    # It is recorded as tried, and the confirmation fold stays closed.
+    added = (desk.root / "ledger" / "searches.jsonl").read_text().splitlines()[len(lines) :]
+    assert [json.loads(line)["confirmation_start"] for line in added] == ["2024-09-01"]
 
 
 def test_a_window_the_lake_covers_in_part_runs_on_what_is_there_and_says_so(simulated, tmp_path: Path) -> None:
@@ -266,6 +292,9 @@ def test_candidates_are_listed_as_table_json_and_csv_and_one_is_explained(simula
     assert told.returncode == 0, told.stderr
     assert told.stderr == ""
     assert "passed every gate" in told.stdout
+    assert "placebo times (" in told.stdout
+    assert "Gates of the profile promotion" in told.stdout
+    assert simulated.command("explain", rows[0]["candidate_id"], "--run_id", "first").stdout == told.stdout
     unknown = simulated.command("explain", rows[0]["candidate_id"], "--run-id", "frist")
     assert unknown.returncode == 1
     assert "Did you mean 'first'?" in unknown.stderr

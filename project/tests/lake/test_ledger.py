@@ -13,7 +13,7 @@ import pytest
 
 from backtest.errors import DataError
 from backtest.lake.cleanup import clean_all_data, clean_runtime
-from backtest.lake.ledger import Search, record, searches
+from backtest.lake.ledger import Search, Standing, record, record_evaluation, searches, verify
 from backtest.lake.paths import DataRoot
 
 SEARCH = Search(
@@ -193,3 +193,57 @@ def test_no_clean_up_removes_the_record(root: DataRoot) -> None:
 def test_a_data_root_without_searches_has_none(root: DataRoot) -> None:
     assert searches(root) == []
     assert not root.ledger.exists()
+
+
+def evaluated(root: DataRoot, **changes: object) -> Standing:
+    arguments: dict[str, object] = {
+        "run_id": "w1",
+        "made_at": dt.datetime(2025, 5, 1, tzinfo=dt.UTC),
+        "symbols": ["BTCUSDT"],
+        "start": dt.date(2023, 11, 1),
+        "end": dt.date(2024, 2, 1),
+        "data_hash": "d1",
+        "subject": "strategy-1",
+    }
+    return record_evaluation(root, **(arguments | changes))  # type: ignore[arg-type]
+
+
+def test_an_out_of_sample_window_is_counted_as_opened_by_searches_and_evaluations_alike(root: DataRoot) -> None:
+    assert record(root, SEARCH).confirmation_openings == 1
+    first, again, second = evaluated(root), evaluated(root, run_id="w2"), evaluated(root, subject="strategy-2")
+    assert (first.confirmation_openings, again.confirmation_openings, second.confirmation_openings) == (2, 2, 3)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert second.n_hypotheses == 100
+    assert record(root, other(register_hash="h2")).confirmation_openings == 4
+    assert evaluated(root, start=dt.date(2024, 2, 1), end=dt.date(2024, 3, 1)).confirmation_openings == 1
+
+
+def test_a_search_that_reads_no_confirmation_fold_opens_none_and_counts_its_hypotheses(root: DataRoot) -> None:
+    closed = {"confirmation_start": SEARCH.confirmation_end, "hypotheses": np.arange(90, 110, dtype=np.uint64)}
+    standing = record(root, other(register_hash="h2", **closed))
+    assert (standing.confirmation_openings, standing.n_hypotheses) == (0, 20)
+    later = record(root, SEARCH)
+    assert (later.confirmation_openings, later.n_hypotheses) == (1, 110)
+
+
+def test_checking_changes_nothing_and_finds_a_changed_line_a_lost_one_and_a_changed_list(root: DataRoot) -> None:
+    assert verify(root) == 0
+    record(root, SEARCH)
+    record(root, other(register_hash="h2"))
+    record(root, other(register_hash="h3", hypotheses=np.arange(7, dtype=np.uint64)))
+    sound = {path: path.read_bytes() for path in sorted(root.ledger.rglob("*")) if path.is_file()}
+    assert verify(root) == 3
+    with root.ledger_searches.open("ab") as file:
+        file.write(b'{"cut short')
+    assert verify(root) == 3
+    assert root.ledger_searches.read_bytes().endswith(b"cut short")
+    lines = sound[root.ledger_searches].splitlines(keepends=True)
+    for damaged in ([lines[0], lines[2]], lines[:1], [lines[0].replace(b'"r1"', b'"r0"'), *lines[1:]]):
+        root.ledger_searches.write_bytes(b"".join(damaged))
+        with pytest.raises(DataError, match="does not add up"):
+            verify(root)
+    root.ledger_searches.write_bytes(sound[root.ledger_searches])
+    name = json.loads(lines[2])["hypotheses_hash"]
+    root.ledger_hypotheses(name).write_text("00" * 8 + "\n")
+    with pytest.raises(DataError, match="was changed"):
+        verify(root)

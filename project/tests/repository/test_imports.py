@@ -15,7 +15,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGE = REPOSITORY / "project" / "backtest"
 SETTINGS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-NOT_DOMAIN = {"commands", "lake", "pipeline", "sources", "spec"}
+NOT_DOMAIN = {"alerting", "commands", "lake", "pipeline", "sources", "spec"}
 DOMAIN = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py") if path.parent.name not in NOT_DOMAIN)
 FORBIDDEN_IN_DOMAIN = {"os", "pathlib", "httpx", "yaml", "subprocess", "shutil", "socket", "time", "logging"}
 AT_START_UP = {"typer", "backtest"} | set(sys.stdlib_module_names)
@@ -62,11 +62,12 @@ def test_import_linter_knows_every_domain_package(package: str) -> None:
     assert f"backtest.{package}" in contract["source_modules"], f"add backtest.{package} to the contracts"
 
 
-def test_only_spec_reads_yaml_and_only_sources_use_the_network() -> None:
+def test_only_spec_reads_yaml_only_sources_use_the_network_and_only_alerting_sends_alerts() -> None:
     for path in PACKAGE.rglob("*.py"):
         part = path.relative_to(PACKAGE).parts[0]
         assert part == "spec" or "yaml" not in _tops(path), path
         assert part == "sources" or not _tops(path) & {"httpx", "urllib", "http", "requests"}, path
+        assert part == "alerting" or "apprise" not in _tops(path), path
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "commands").glob("*.py")), ids=lambda path: path.stem)

@@ -24,8 +24,18 @@ def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
     return [design, plan.root.register(plan.run_id), *scores]
 
 
-def parameters(_plan: Plan, _partition: str) -> Mapping[str, Json]:
-    return {}
+def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
+    """The one event type asked for: other events' scores may then be missing."""
+    return {"event_type": plan.parameters.get("event_type")}
+
+
+def without_scores(plan: Plan, tested: Mapping[str, Sequence[str]]) -> list[str]:
+    """Event types of the search whose day scores are missing on some symbol."""
+    return [
+        event_type
+        for event_type, symbols in tested.items()
+        if not all(plan.root.scores(plan.run_id, event_type, symbol).is_file() for symbol in symbols)
+    ]
 
 
 def run(plan: Plan, _partition: str) -> Outcome:
@@ -58,7 +68,9 @@ def run(plan: Plan, _partition: str) -> Outcome:
             for symbol in design["tested"][event_type]
         }
 
-    folds = Folds.from_json(design)
+    folds, only = Folds.from_json(design), plan.parameters.get("event_type")
+    missing = without_scores(plan, design["tested"]) if only is not None else []
+    register = register.filter(~pl.col("event_type").is_in(missing))
     # Recorded before the fold is read: a search that is killed afterwards has been made all the same.
     standing = record(
         root,
@@ -68,7 +80,8 @@ def run(plan: Plan, _partition: str) -> Outcome:
             plan.symbols,
             folds.discovery_start,
             folds.confirmation_end,
-            folds.confirmation_start,
+            # What is no whole search does not read the confirmation fold.
+            folds.confirmation_end if missing else folds.confirmation_start,
             folds.confirmation_end,
             cleaned_data_hash(root, plan.symbols, folds.discovery_start, folds.confirmation_end),
             design["register_hash"],
@@ -82,11 +95,14 @@ def run(plan: Plan, _partition: str) -> Outcome:
         definitions,
         confirmation_openings=standing.confirmation_openings,
         hypotheses_ever=standing.n_hypotheses,
+        is_whole=not missing,
     )
     outputs = []
+    # Without the whole search, candidates of the other events stay what the whole search that made them said.
     for event_type in definitions.events:
         path = root.candidates(run_id, event_type)
-        write_parquet(path, candidates.filter(pl.col("event_type") == event_type))
+        if not missing or event_type == only or not path.is_file():
+            write_parquet(path, candidates.filter(pl.col("event_type") == event_type))
         outputs.append(path)
     passed = {gate: int(candidates[gate].sum()) for gate in (*GATES, "gate_phase2_final")}
     return Outcome(
@@ -94,6 +110,10 @@ def run(plan: Plan, _partition: str) -> Outcome:
         summary={
             "hypotheses": len(candidates),
             "passed": passed,
+            "facts": {
+                "search_scope": "partial" if missing else "whole",
+                "event_types_without_scores": missing,
+            },
             "search": {
                 "ledger_sequence": standing.sequence,
                 "is_new": standing.is_new,
@@ -102,20 +122,32 @@ def run(plan: Plan, _partition: str) -> Outcome:
                 "confirmation_openings": standing.confirmation_openings,
             },
         },
-        warnings=tuple(
-            _openings_warning(
+        warnings=(
+            *_openings_warning(
                 standing.confirmation_openings, definitions.gates.share_of_level(standing.confirmation_openings)
-            )
+            ),
+            *_scope_warning(run_id, missing),
         ),
     )
 
 
 def _openings_warning(openings: int, share: float) -> list[str]:
-    if openings == 1:
+    if openings <= 1:
         return []
     return [
         f"{openings} different searches have read days of this confirmation fold (ledger/searches.jsonl), so this "
         f"one has {share:.3g} of the confirmation level (confirmation_budget in spec/gates.yaml)"
+    ]
+
+
+def _scope_warning(run_id: str, missing: Sequence[str]) -> list[str]:
+    if not missing:
+        return []
+    named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    return [
+        f"the day scores of {len(missing)} event types of run {run_id} are missing ({named}), so nothing is controlled over "
+        "the whole search: q-values, family-wise p and confirmation are left out, and no candidate passes "
+        f"(search_scope is partial). For the whole search: make discover-edges RUN_ID={run_id}"
     ]
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from backtest.pipeline.markets import market_files, run_market
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
-from backtest.pipeline.window import feature_files, symbol_frame, symbol_window, trading_frame
-
-if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+from backtest.pipeline.window import symbol_window
 
 
 def partitions(plan: Plan) -> Sequence[str]:
@@ -35,18 +32,7 @@ def spec(plan: Plan, _partition: str) -> str:
 
 
 def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
-    from backtest.spec.loader import load_spec
-
-    own = (plan.root.symbol_events(plan.run_id, symbol), plan.root.states(plan.run_id, symbol))
-    pair = _pair(plan, load_spec(plan.spec_root), symbol)
-    of_pair = [] if pair is None else feature_files(plan, pair)
-    return [*feature_files(plan, symbol), *of_pair, *own, plan.root.design(plan.run_id)]
-
-
-def _pair(plan: Plan, definitions: Spec, symbol: str) -> str | None:
-    """The second leg of the symbol's pair trades, where the run has it."""
-    other = definitions.discovery.pair(symbol)
-    return other if other in plan.symbols else None
+    return market_files(plan, symbol)
 
 
 def parameters(plan: Plan, _symbol: str) -> Mapping[str, Json]:
@@ -57,23 +43,13 @@ def parameters(plan: Plan, _symbol: str) -> Mapping[str, Json]:
 def run(plan: Plan, symbol: str) -> Outcome:
     import polars as pl
 
-    from backtest.discovery.folds import Folds
-    from backtest.discovery.scoring import score_event, symbol_market
+    from backtest.discovery.scoring import score_event
     from backtest.lake.files import read_json, read_parquet, write_parquet
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     design = read_json(root.design(run_id))
-    frame, _ = symbol_frame(plan, definitions, symbol)
-    other = _pair(plan, definitions, symbol)
-    market = symbol_market(
-        frame,
-        read_parquet(root.states(run_id, symbol)),
-        symbol,
-        definitions,
-        Folds.from_json(design),
-        pair=None if other is None else trading_frame(plan, definitions, other),
-    )
+    market = run_market(plan, definitions, symbol)
     events = read_parquet(root.symbol_events(run_id, symbol))
     only = plan.parameters.get("event_type")
     outputs, rows = [], 0
