@@ -16,8 +16,8 @@ import numpy as np
 
 NAME = "feature drift: false alarms and power"
 WORLDS_VARIABLE = "BACKTEST_DRIFT_WORLDS"
-WORLDS = 19
-"""Gives 209 runs."""
+WORLDS = 21
+"""Gives 210 runs."""
 SPEC_ROOT = Path(__file__).resolve().parents[2] / "spec"
 DAYS, FIRST_DAY = 800, 65
 BARS = 288

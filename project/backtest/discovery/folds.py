@@ -48,6 +48,11 @@ class Folds:
         return (self.discovery_end - dt.date(1970, 1, 1)).days
 
     @property
+    def confirmation_end_day(self) -> int:
+        """Days from 1970-01-01 to the end (exclusive) of the confirmation fold."""
+        return (self.confirmation_end - dt.date(1970, 1, 1)).days
+
+    @property
     def embargo_days(self) -> int:
         return (self.confirmation_start - self.discovery_end).days
 

@@ -666,8 +666,9 @@ def _find_exit(
                 return bar, TARGET, 1, int(is_stopped)
         moved = side * (bars.close[j, bar] - reference)
         if h != NONE:
-            hedge_return = bars.close[h, bar] / bars.open[h, t] - 1.0
-            moved = side * ((bars.close[j, bar] - reference) - signal.hedge_ratio * hedge_return * reference)
+            ratio = signal.hedge_ratio
+            first, hedge = bars.close[j, bar] / reference, bars.close[h, bar] / bars.open[h, t]
+            moved = side * (first - ratio * hedge - (1.0 - ratio))
         if moved >= signal.close_target:
             return bar + 1, CLOSE_TARGET, 0, 0
         if moved <= -signal.close_stop:

@@ -34,8 +34,8 @@ class Signals:
     weight : factor on the size that the account's sizing gives, > 0; 1 where None.
     event_id : what the ledger calls the occurrence behind each row; any values, none where None.
     close_target, close_stop : distance (price, > 0) from the entry's open in favour and against; a *close* at it or beyond
-        leaves at the next open. NaN or None: none. What discovery tests. For a hedged trade it is the distance of
-        ``side·((P − P₀) − ratio·(H/H₀ − 1)·P₀)``, P the instrument's close, H the hedge's, ₀ at the entry's open.
+        leaves at the next open. NaN or None: none. What discovery tests. Of a hedged trade they are fractions of the notional:
+        ``side·((P/P₀ − 1) − ratio·(H/H₀ − 1))``, P the instrument's close, H the hedge's, ₀ at the entry's open.
     target_distance, stop_distance : distance (price, > 0) from the entry's open of an order that rests inside bars.
     target_price, stop_price : the same as absolute prices, in the place of a distance.
     invalidation : row of `invalidation_masks` that ends the trade, −1 for none; all none where None.

@@ -180,10 +180,11 @@ def _rule_arrays(market: Market) -> tuple[NDArray[Any], Floats, Floats]:
         rules[name] = stacked(source)
     tiers = np.stack([stacked("tier_volume_usd", np.inf), stacked("taker_fee"), stacked("maker_fee")], axis=-1)
     floors, rates = stacked("bracket_floor_usd", np.inf), stacked("maintenance_rate")
-    widths = np.diff(floors, axis=2, append=np.inf, prepend=0.0)[:, :, 1:]
+    tops = np.concatenate([floors[:, :, 1:], np.full((*floors.shape[:2], 1), np.inf)], axis=2)
+    # The last bracket has no top, and nothing lies above it that would need its sum.
     inside = np.zeros_like(floors)
-    bounded = np.isfinite(floors) & np.isfinite(widths)
-    inside[bounded] = (rates * np.where(bounded, widths, 0.0))[bounded]
+    closed = np.isfinite(tops)
+    inside[closed] = rates[closed] * (tops[closed] - floors[closed])
     below = np.cumsum(inside, axis=2) - inside
     return rules, tiers, np.stack([floors, rates, below, stacked("max_leverage")], axis=-1)
 

@@ -267,6 +267,24 @@ class DataRoot:
         """Day scores of candidates' trades with something changed."""
         return self.run_lake(run_id) / "variations" / f"{checked_symbol(symbol)}.parquet"
 
+    def walk_forward_scores(self, run_id: str, symbol: str) -> Path:
+        """Day scores of all trades without drift."""
+        return self.run_lake(run_id) / "walk_forward" / f"{checked_symbol(symbol)}.parquet"
+
+    def daily_bar_returns(self, run_id: str, symbol: str) -> Path:
+        """What is needed to take the drift of any span of days off the scores."""
+        return self.run_lake(run_id) / "walk_forward" / f"{checked_symbol(symbol)}.bar_returns.parquet"
+
+    def walk_forward_tests(self, run_id: str, fold: str) -> Path:
+        """What the finds of one training window earned in its test window."""
+        return self.run_lake(run_id) / "walk_forward" / "folds" / f"{fold}.parquet"
+
+    def walk_forward(self, run_id: str, name: str) -> Path:
+        return self.reports("walk_forward", run_id) / name
+
+    def promotions(self, run_id: str, name: str) -> Path:
+        return self.reports("promotions", run_id) / name
+
     def expectancy(self, run_id: str) -> Path:
         return self.reports("expectancy", run_id) / "expectancy.parquet"
 

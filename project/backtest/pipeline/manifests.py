@@ -20,6 +20,8 @@ DONE: Final = ("finished", "cached")
 TRACEBACK_LINES: Final = 30
 # Facts of a run that are known by name even before a stage has told them.
 KNOWN_FACTS: Final = ("discovery_start", "discovery_end", "ontology_spec_hash")
+# Facts of a search that stay true of what a later call on the same run leaves as it is.
+SEARCH_FACTS: Final = ("folds", "n_hypotheses", "register_hash")
 
 
 def utc_text(moment: datetime) -> str:
@@ -198,7 +200,8 @@ class RunManifest:
 
     def _merged_facts(self) -> dict[str, Any]:
         known = {name: self._facts.get(name, self._earlier.get(name)) for name in KNOWN_FACTS}
-        merged = {**known, **self._facts}
+        kept = SEARCH_FACTS if self._kept else ()
+        merged = {**known, **{name: self._earlier[name] for name in kept if name in self._earlier}, **self._facts}
         # A later call on a part of the run must not make the window look smaller than what the rest was found in.
         for name, widest in (("discovery_start", min), ("discovery_end", max)):
             both = [value for value in (merged[name], self._earlier.get(name)) if isinstance(value, str)]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BOOTSTRAP: Final = ("ingest", "clean", "cross_check", "cross_section", "features")
 DISCOVERY: Final = ("detect", "occurrences", "register", "scores", "candidates", "placebo", "blueprints", "report")
 EVALUATION: Final = ("expectancy", "variations", "robustness")
+WALK_FORWARD: Final = ("walk_forward_scores", "walk_forward_folds", "walk_forward")
+PROMOTION: Final = ("promotion",)
+"""Last of all: it reads robustness, walk-forward and, where there is one, the backtest."""
 FROM_RAW: Final = ("clean", "cross_check", "cross_section", "features", *DISCOVERY)
 HYBRID: Final = (*FROM_RAW, *EVALUATION)
 BASELINE: Final = (*BOOTSTRAP, *DISCOVERY)

@@ -93,7 +93,30 @@ class Robustness(Model):
     bootstrap: DayBootstrap
 
 
+class WalkForward(Model):
+    """Rolling training windows in which the discovery is done again, and the blocks of the cross-validation."""
+
+    folds: Annotated[int, Field(ge=2, le=52)]
+    train_share: Annotated[float, Field(gt=0, lt=1)]
+    """Share of all days in each training window; the test windows tile the days after the first one."""
+    overfitting_blocks: Annotated[int, Field(ge=4, le=16, multiple_of=2)]
+
+
+class Promotion(Model):
+    """What promotion asks besides the gates of the profile `promotion`."""
+
+    min_share_of_folds: Share
+    """Share of the training windows in which the candidate must have been found."""
+    min_test_trades: Annotated[int, Field(ge=1)]
+    max_test_p: Share
+    """One-sided p-value of its net mean in the test windows."""
+    max_search_overfitting: Share
+    """Probability that the search's best trial of one half of the time is below the median in the other half."""
+
+
 class Evaluation(Model):
     """Everything that is asked of a candidate after discovery."""
 
     robustness: Robustness
+    walk_forward: WalkForward
+    promotion: Promotion

@@ -81,3 +81,39 @@ def test_a_second_time_everything_comes_from_the_cache(hybrid) -> None:
     records = [json.loads((desk.root / "runs" / "hybrid" / f"{name}.json").read_text()) for name in EVALUATION_PARTS]
     assert {record["status"] for record in records} == {"cached"}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_finished_run_is_walked_forward_and_its_planted_edge_earns_in_windows_it_was_not_found_in(hybrid) -> None:
+    desk = hybrid[0]
+    facts = json.loads((desk.root / "runs" / "hybrid" / "run_manifest.json").read_text())
+    done = desk.command("promote", "--run-id", "hybrid")
+    assert done.returncode == 0, done.stderr
+    assert "Walk-forward: found in each training window" in done.stdout
+    assert "Probability of overfitting over" in done.stdout
+    assert "Promotion: " in done.stdout
+    reports = desk.root / "reports"
+    folds = pl.read_parquet(reports / "walk_forward" / "hybrid" / "folds.parquet")
+    assert (folds["train_end"] < folds["test_start"]).all()
+    finds = pl.read_parquet(reports / "walk_forward" / "hybrid" / "finds.parquet")
+    planted = finds.filter(pl.col("candidate_id") == "VOL_SHOCK.mean_reversion.60m.all.POOLED").row(0, named=True)
+    assert planted["n_found"] >= 2
+    # 40 bps were planted, and a round trip costs about eleven.
+    assert 10e-4 < planted["net"] < 60e-4
+    gates = pl.read_parquet(reports / "promotions" / "hybrid" / "gates.parquet")
+    assert gates.filter(pl.col("gate") == "out_of_sample_windows")["passed"].all()
+    assert gates["reason"].null_count() == 0
+    written = json.loads((reports / "promotions" / "hybrid" / "promotions.json").read_text())
+    promotions = pl.read_parquet(reports / "promotions" / "hybrid" / "promotions.parquet")
+    assert [row["candidate_id"] for row in written["candidates"]] == promotions["candidate_id"].to_list()
+    after = json.loads((desk.root / "runs" / "hybrid" / "run_manifest.json").read_text())
+    assert {name: after[name] for name in ("folds", "n_hypotheses", "register_hash")} == {
+        name: facts[name] for name in ("folds", "n_hypotheses", "register_hash")
+    }
+    assert desk.command("validate-oos-window", "--run-id", "hybrid", "--eval-start", "2025-01-01", "--eval-end",
+                        "2025-02-01").returncode == 0  # fmt: skip
+
+
+def test_an_unknown_run_is_told_with_the_nearest_one(hybrid) -> None:
+    done = hybrid[0].command("walk-forward", "--run-id", "hybird")
+    assert done.returncode == 1
+    assert "Did you mean 'hybrid'?" in done.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backtest.engine.costs import round_trip_cost, taker_fees, tick_sizes
-from backtest.spec.models import Contract, ContractPeriod, Costs, FeePeriod
+from backtest.spec.models import Contract, ContractPeriod, Costs, FeePeriod, SpotCosts
 
 COSTS = Costs(
     fees=(
@@ -18,6 +18,11 @@ COSTS = Costs(
     half_spread_bps={"default": 1.0, "BTCUSDT": 0.1},
     impact_coefficient=1.0,
     order_usd=10_000,
+    spot=SpotCosts(
+        fees=(FeePeriod(since=dt.date(2020, 1, 1), taker_fee_bps=10, source="made up"),),
+        half_spread_bps={"default": 1.0},
+        borrow_bps_per_day=1.0,
+    ),
 )
 CONTRACT = Contract(
     symbol="BTCUSDT",

@@ -29,10 +29,11 @@ def bars() -> pl.DataFrame:
     price = 100 * np.exp(np.cumsum(np.random.default_rng(2).normal(0, 1e-3, n)))
     inputs = {name for expression in SPEC.bar_expressions.values() for name in expression.inputs}
     stamps = pl.datetime_range(START, START + (n - 1) * dt.timedelta(minutes=5), "5m", time_unit="ms", eager=True)
-    frame = pl.DataFrame({"timestamp": stamps, "open": price, "close": np.roll(price, -1)}).with_columns(
+    prices = {"open": price, "high": price * 1.002, "low": price * 0.998, "close": np.roll(price, -1)}
+    frame = pl.DataFrame({"timestamp": stamps, **prices}).with_columns(
         pl.lit(False).alias("is_zero_volume"),
         pl.lit(None, dtype=pl.Float64).alias("funding_stamp_rate"),
-        *(pl.lit(1e-3 if "vol" in name else 1e6).alias(name) for name in sorted(inputs - {"open", "close"})),
+        *(pl.lit(1e-3 if "vol" in name else 1e6).alias(name) for name in sorted(inputs - set(prices))),
     )
     swing = 3.0 + 3.0 * np.sin(np.arange(n) * 2 * np.pi / 72)
     return frame.with_columns(pl.Series("realized_vol_1h_ratio", swing), pl.lit(1.0).alias("return_1h"))

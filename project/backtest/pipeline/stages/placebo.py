@@ -42,13 +42,16 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.discovery.hypotheses import REGISTER_SCHEMA
     from backtest.discovery.placebo import PLACEBO_SCHEMA, placebo_comparison
     from backtest.lake.files import read_json, read_parquet, write_parquet
+    from backtest.pipeline.stages.candidates import without_scores
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     design = read_json(root.design(run_id))
     paths = sorted(root.reports("phase2", run_id).glob("*/candidates.parquet"))
     chosen = compared(pl.concat([read_parquet(path, CANDIDATE_SCHEMA) for path in paths]))
-    tested = {name: design["tested"][name] for name in chosen["event_type"].unique().sort()}
+    # Of a partial search some events' scores are missing; their candidates are of an earlier one and stay uncompared.
+    missing = set(without_scores(plan, design["tested"]))
+    tested = {name: design["tested"][name] for name in chosen["event_type"].unique().sort() if name not in missing}
     symbols = sorted({symbol for names in tested.values() for symbol in names})
     with ThreadPoolExecutor(2) as threads:
         scored = dict(

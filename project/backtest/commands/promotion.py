@@ -1,0 +1,84 @@
+"""`walk-forward` and `promote`: what a finished run's discovery is worth on days it had not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import typer
+
+from backtest.command_options import RequiredRunId, Workers, spec_root
+from backtest.terminal_output import show
+
+if TYPE_CHECKING:
+    from backtest.lake.paths import DataRoot
+    from backtest.pipeline.runner import RunReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add `walk-forward` and `promote`."""
+    app.command("walk-forward")(walk_forward)
+    app.command("promote")(promote)
+
+
+def walk_forward(run_id: RequiredRunId, workers: Workers = None) -> None:
+    """Do the discovery of a finished run again inside rolling training windows; tell what it earned in the windows after.
+
+    Example: backtest walk-forward --run-id run_20250228
+    """
+    from backtest.pipeline.runs import WALK_FORWARD
+
+    report, root = _executed(run_id, WALK_FORWARD, workers)
+    print_walk_forward(root, report.run_id)
+    print(f"\nNext: which candidates are promoted: backtest promote --run-id {report.run_id}")
+
+
+def promote(run_id: RequiredRunId, workers: Workers = None) -> None:
+    """Hold the candidates of a finished run to the promotion: profile, robustness, walk-forward, overfitting, backtest.
+
+    What is missing of robustness and walk-forward is made first; what is there and unchanged is kept.
+
+    Example: backtest promote --run-id run_20250228
+    """
+    from backtest.pipeline.runs import EVALUATION, PROMOTION, WALK_FORWARD
+
+    report, root = _executed(run_id, (*EVALUATION, *WALK_FORWARD, *PROMOTION), workers)
+    print_walk_forward(root, report.run_id)
+    print_promotions(root, report.run_id)
+
+
+def print_walk_forward(root: DataRoot, run_id: str) -> None:
+    """The folds of a run's walk-forward and how overfitted its search is."""
+    from backtest.lake.files import read_json, read_parquet
+    from backtest.reports.promotion import fold_table, overfitting_text
+
+    show(fold_table(read_parquet(root.walk_forward(run_id, "folds.parquet"))))
+    print(overfitting_text(read_json(root.walk_forward(run_id, "walk_forward.json"))["overfitting"]))
+    print(f"Written to:\n  {root.reports('walk_forward', run_id)}")
+
+
+def print_promotions(root: DataRoot, run_id: str) -> None:
+    """Which candidates of a run are promoted, and the first reason against each of the others."""
+    from backtest.lake.files import read_parquet
+    from backtest.reports.promotion import promotion_counts, promotion_table
+
+    promotions = read_parquet(root.promotions(run_id, "promotions.parquet"))
+    print(f"\n{promotion_counts(promotions)}")
+    if len(promotions):
+        show(promotion_table(promotions))
+    print(f"Written to:\n  {root.reports('promotions', run_id)}")
+
+
+def _executed(run_id: str, stages: tuple[str, ...], workers: int | None) -> tuple[RunReport, DataRoot]:
+    import datetime as dt
+
+    from backtest.lake.paths import DataRoot
+    from backtest.pipeline.finished_run import request_for_run
+    from backtest.pipeline.runs import execute
+
+    root = DataRoot.from_environment()
+    # What comes after a discovery is made of it alone, so what is unchanged since an earlier call stands.
+    request = dataclasses.replace(request_for_run(root, spec_root(), run_id), workers=workers, cache=True)
+    report = execute(request, stages, now=dt.datetime.now(dt.UTC), command=f"backtest … --run-id {run_id}")
+    report.raise_for_failure()
+    return report, root

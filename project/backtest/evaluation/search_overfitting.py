@@ -1,0 +1,85 @@
+"""Probability that a search is overfitted: of all its tested trades, and of those that passed every gate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from backtest.evaluation.cross_validation import Overfitting, block_sums, overfitting
+from backtest.spec.models import POOLED
+
+if TYPE_CHECKING:
+    from backtest.discovery.folds import Folds
+
+KEY = ("event_type", "policy", "horizon", "state_id")
+
+
+def search_overfitting(
+    candidates: pl.DataFrame, scores: pl.DataFrame, folds: Folds, n_blocks: int
+) -> dict[str, dict[str, Any]]:
+    """Overfitting of the whole search (every tested hypothesis, on both sides where it has both) and of what passed.
+
+    Parameters
+    ----------
+    candidates : `candidates.CANDIDATE_SCHEMA`, all of a search.
+    scores : `drift_free.DRIFT_FREE_SCHEMA`, over the whole window.
+    folds : the run's; blocks are of all days of its window, purged of as many days as its embargo has.
+    n_blocks : int
+
+    Notes
+    -----
+    A trial's return of a day is the sum of its trades' returns before costs: with them every trial loses on average, those
+    that trade most the most, and a rank tells of the number of trades. Candidates that passed are ranked after costs: they
+    differ little in what they pay, and after costs is how one would choose among them.
+    """
+    tested = candidates.filter("gate_eligible")
+    both = tested.select("candidate_id", *KEY, "symbol", "mirror_verb", "direction")
+    mirrored = both.filter(pl.col("mirror_verb").is_not_null()).with_columns(-pl.col("direction"))
+    every = pl.concat([both, mirrored])
+    passed = tested.filter("gate_phase2_final").select(both.columns)
+    return {
+        "search": as_json(_of_trials(every, scores, folds, n_blocks, after_costs=False)),
+        "passed": as_json(_of_trials(passed, scores, folds, n_blocks, after_costs=True)),
+    }
+
+
+def _of_trials(
+    trials: pl.DataFrame, scores: pl.DataFrame, folds: Folds, n_blocks: int, *, after_costs: bool
+) -> Overfitting:
+    owners = trials.with_row_index("trial").select("trial", *KEY, "direction", scope="symbol")
+    side = pl.col("direction").cast(pl.Float64)
+    earned = side * pl.col("sum_y")
+    if after_costs:
+        earned = earned - side * pl.col("sum_funding") - pl.col("sum_cost")
+    rows = scores.join(owners, on=list(KEY), how="inner")
+    days = (
+        rows.filter((pl.col("scope") == POOLED) | (pl.col("scope") == pl.col("symbol")))
+        .select("trial", "day", earned.alias("earned"))
+        .group_by("trial", "day")
+        .agg(pl.col("earned").sort().sum())
+        .sort("trial", "day")
+    )
+    sums = block_sums(
+        days["earned"].to_numpy(),
+        days["day"].to_numpy().astype(np.int64),
+        days["trial"].to_numpy().astype(np.int64),
+        n_trials=len(trials),
+        first=folds.first_discovery_day,
+        end=folds.confirmation_end_day,
+        n_blocks=n_blocks,
+        purge=folds.embargo_days,
+    )
+    return overfitting(*sums)
+
+
+def as_json(found: Overfitting) -> dict[str, Any]:
+    """The figures of an overfitting without its single logits."""
+    return {
+        "probability": found.probability,
+        "loss_probability": found.loss_probability,
+        "n_trials": found.n_trials,
+        "n_halvings": found.n_halvings,
+        "median_logit": float(np.median(found.logits)) if len(found.logits) else None,
+    }

@@ -1,0 +1,77 @@
+"""Stage: the discovery inside each training window, and what its finds earned in the test window after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+
+
+def partitions(plan: Plan) -> Sequence[str]:
+    from backtest.spec.loader import load_spec
+
+    return [str(number + 1) for number in range(load_spec(plan.spec_root).evaluation.walk_forward.folds)]
+
+
+def inputs(plan: Plan, _fold: str) -> Sequence[Path]:
+    root, run_id = plan.root, plan.run_id
+    places = (root.walk_forward_scores, root.daily_bar_returns)
+    return [
+        root.design(run_id),
+        root.register(run_id),
+        *(place(run_id, name) for place in places for name in plan.symbols),
+    ]
+
+
+def parameters(plan: Plan, _fold: str) -> Mapping[str, Json]:
+    return {"symbols": list(plan.symbols)}
+
+
+def spec(plan: Plan, _fold: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash(
+        "states", "events", "templates", "gates", "costs", "discovery", "evaluation"
+    )
+
+
+def run(plan: Plan, fold: str) -> Outcome:
+    import polars as pl
+
+    from backtest.discovery.candidates import assess
+    from backtest.discovery.hypotheses import REGISTER_SCHEMA
+    from backtest.evaluation.drift_free import DRIFT_FREE_SCHEMA
+    from backtest.evaluation.walk_forward import BAR_RETURN_SCHEMA, found_in, test_days, training_scores
+    from backtest.lake.files import read_parquet, write_parquet
+    from backtest.pipeline.walk_forward import run_folds
+    from backtest.spec.loader import load_spec
+
+    definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
+    own = run_folds(plan, definitions)[int(fold) - 1]
+    scores = pl.concat(
+        [read_parquet(root.walk_forward_scores(run_id, symbol), DRIFT_FREE_SCHEMA) for symbol in plan.symbols]
+    )
+    daily = pl.concat(
+        [read_parquet(root.daily_bar_returns(run_id, symbol), BAR_RETURN_SCHEMA) for symbol in plan.symbols]
+    )
+    register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
+    candidates = assess(register, training_scores(scores, daily, own), own.train, definitions)
+    tests = test_days(found_in(candidates, definitions.templates), scores, own)
+    path = root.walk_forward_tests(run_id, fold)
+    n_tested, n_found = int(candidates["gate_eligible"].sum()), tests["candidate_id"].n_unique()
+    write_parquet(path, tests, metadata={"n_tested": str(n_tested)})
+    return Outcome(outputs=(path,), summary={"tested": n_tested, "found": n_found})
+
+
+STAGE = Stage(
+    name="walk_forward_folds",
+    title="Discovering in training windows",
+    reads=("walk_forward_scores", "hypotheses"),
+    writes=("walk_forward_folds",),
+    run=run,
+    partitions=partitions,
+    inputs=inputs,
+    parameters=parameters,
+    spec=spec,
+)

@@ -1,0 +1,28 @@
+"""The folds of a run's walk-forward, as its stages agree on them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from backtest.lake.files import read_json
+from backtest.pipeline.stage import Plan
+
+if TYPE_CHECKING:
+    from backtest.evaluation.walk_forward import Fold
+    from backtest.spec.loader import Spec
+
+
+def run_folds(plan: Plan, spec: Spec) -> list[Fold]:
+    """The walk-forward folds of the days that the run's design covers; DataError where they are too few."""
+    from backtest.discovery.hypotheses import longest_window_bars
+    from backtest.evaluation.walk_forward import walk_forward_folds
+
+    design = read_json(plan.root.design(plan.run_id))
+    return walk_forward_folds(
+        dt.date.fromisoformat(design["discovery_start"]),
+        dt.date.fromisoformat(design["confirmation_end"]),
+        spec.evaluation.walk_forward,
+        discovery_share=spec.discovery.discovery_share,
+        longest_window_bars=longest_window_bars(spec),
+    )
