@@ -136,7 +136,7 @@ def _bars(symbol: str, folds: Any, days: int, spec: Spec, rng: np.random.Generat
         fallback_direction=np.ones(n),
         turnover_usd=np.full(n, 2e6),
         spot_gap=np.full(n, np.nan),
-        filters={},
+        filters={verb: (holds, ~holds) for verb in spec.filters for holds in [rng.random(n) < 0.5]},
         second_legs={},
         states=states,
         tainted_before=np.zeros(n + 1, dtype=np.int64),
@@ -231,6 +231,10 @@ def _candidates(spec: Spec, n: int, n_passed: int, rng: np.random.Generator) -> 
             "candidate_id"
         ),
     ).with_columns(pl.format("{}.{}", pl.col("candidate_id"), pl.int_range(pl.len())).alias("candidate_id"))
+    # Columns that the made-up run has nothing for are unknown, as in a run where they could not be computed.
+    frame = frame.with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in CANDIDATE_SCHEMA.items() if name not in frame.columns
+    )
     return frame.select(pl.col(name).cast(dtype) for name, dtype in CANDIDATE_SCHEMA.items()).with_columns(
         pl.col(pl.Float64).fill_nan(None)
     )

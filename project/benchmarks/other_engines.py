@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 PINS: Final[dict[str, tuple[str, ...]]] = {
-    "vectorbt": ("vectorbt==1.1.0", "numba==0.68.1", "numpy==2.4.6", "pandas==3.1.1"),
+    "vectorbt": ("vectorbt==1.1.0", "plotly==5.24.1", "numba==0.68.1", "numpy==2.4.6", "pandas==3.1.1"),
     "nautilus": ("nautilus_trader==1.221.0",),
 }
 """What each environment consists of; the rest follows from it."""

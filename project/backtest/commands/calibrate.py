@@ -78,6 +78,7 @@ def calibrate(
     from backtest.lake.paths import DataRoot
     from backtest.pipeline.calibration import (
         full_worlds,
+        mixed,
         of_kinds,
         quick_worlds,
         real_worlds,
@@ -93,7 +94,7 @@ def calibrate(
     span = real_span(root, parsed_symbols(symbols), *parsed_window(start, end)) if real else None
     root.create()
     chosen = quick_worlds() if quick else full_worlds()
-    chosen += real_worlds(copies) if real else []
+    chosen = mixed([chosen, real_worlds(copies)]) if real else chosen
     if worlds:
         chosen = of_kinds(chosen, [kind.strip() for kind in worlds.split(",")])
     code = search_code_hash()

@@ -10,7 +10,7 @@ Clopper & Pearson (1934), Biometrika 26: intervals of a share of worlds. Benjami
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +18,12 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from backtest.discovery.day_rows import DayRows
+from backtest.discovery.atoms import ATOM_PREFIX
+from backtest.discovery.day_scores import SUM_TRUTH, WITHOUT
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import KEY
-from backtest.discovery.inference import segment_sums
 from backtest.discovery.multiplicity import benjamini_hochberg
+from backtest.spec.models import POOLED
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -64,8 +65,9 @@ PLANTED: Final = {
 class Judged:
     """Every hypothesis of one world with its truth, in the order of the register.
 
-    `truth` and `cost` are fractions per trade, truth in the event's own direction; `found` says by procedure what it
-    reports, `sign` in which direction. `expectancy` and the posterior figures are those of the trade, in its direction.
+    Fractions per trade. `truth` is of what is tested and `gain` of its trades, both in the event's own direction; they
+    differ for filters, which are tested for a difference. `found` says by procedure what it reports, `sign` in which
+    direction; `expectancy` estimates the truth and the posterior figures the gain, in the direction of the trade.
     """
 
     horizon: Sequence[str]
@@ -73,6 +75,7 @@ class Judged:
     p_cluster: Floats
     p_naive: Floats
     truth: Floats
+    gain: Floats
     cost: Floats
     found: Mapping[str, Booleans]
     sign: Mapping[str, Floats]
@@ -84,7 +87,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Found:
-    """What one procedure reported in one world; sums over its discoveries, in bps per trade."""
+    """What one procedure reported in one world; sums over its discoveries that are means of trades, in bps per trade."""
 
     discoveries: int = 0
     false: int = 0
@@ -94,6 +97,8 @@ class Found:
     """Whether it reports a planted trade itself: over all states and symbols, at the planted horizon."""
     has_event: bool = False
     """Whether it reports a planted event at all, in the planted direction."""
+    means: int = 0
+    """Discoveries that are means of trades: all but the filters."""
     truth: float = 0.0
     raw: float = 0.0
     shrunk: float = 0.0
@@ -112,8 +117,9 @@ class WorldFigures:
     rejected : by kind of p-value (``cluster``, ``naive``) and horizon: tested, then rejected at each of `LEVELS`.
     found : by procedure.
     n_relevant : hypotheses of planted events whose truth is at least half of what was planted.
-    squared_errors : of all eligible hypotheses with an estimate: their number, Σ(raw − truth)² and Σ(shrunk − truth)², bps².
+    squared_errors : of all tested means of trades with an estimate: their number, Σ(raw − truth)² and Σ(shrunk − truth)², bps².
     planted : the edges in words.
+    is_trade_tested : whether the search tests a planted trade as it was planted: entered at once, left at the horizon.
     n_planted_events : occurrences of the planted events over all symbols.
     tails : kurtosis of 5-minute returns, autocorrelation of their size at lags 1 and 288; the least over symbols.
     seconds : CPU time the world took.
@@ -128,9 +134,10 @@ class WorldFigures:
     n_relevant: int = 0
     squared_errors: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planted: str = ""
+    is_trade_tested: bool = False
     n_planted_events: int = 0
     tails: tuple[float, float, float] | None = None
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def group(self) -> str:
@@ -154,24 +161,61 @@ class WorldFigures:
         )
 
 
-def judged(register: pl.DataFrame, rows: DayRows, candidates: pl.DataFrame, folds: Folds) -> Judged:
+@dataclass(frozen=True)
+class Trades:
+    """Of each hypothesis in the discovery fold: number, mean, variance and true mean of its trades (fractions)."""
+
+    n: Floats
+    mean: Floats
+    variance: Floats
+    truth: Floats
+
+    @classmethod
+    def of(cls, hypotheses: pl.DataFrame, summed: pl.DataFrame) -> Trades:
+        """`hypotheses` are rows of `KEY`; one without trades has NaN; truth is zero where it is not summed."""
+        own = hypotheses.join(summed, on=KEY, how="left", maintain_order="left")
+        n, total, squares = (own[name].fill_null(0).to_numpy().astype(np.float64) for name in ("n", "sum_y", "sum_y2"))
+        truth = own[SUM_TRUTH].fill_null(0.0).to_numpy() if SUM_TRUTH in own.columns else np.zeros(len(own))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = total / n
+            return cls(n, mean, (squares - n * mean**2) / (n - 1), truth / n)
+
+
+def _summed(scores: pl.DataFrame, folds: Folds) -> pl.DataFrame:
+    """Sums over the discovery fold by `KEY`, pooled ones added."""
+    columns = ["n", "sum_y", "sum_y2", *({SUM_TRUTH} & set(scores.columns))]
+    first = scores.filter(
+        (pl.col("day") < folds.first_confirmation_day) & ~pl.col("state_id").str.starts_with(ATOM_PREFIX)
+    )
+    own = first.group_by(KEY, maintain_order=True).agg(pl.col(columns).sum())
+    scopes = [name for name in KEY if name != "symbol"]
+    pooled = own.group_by(scopes, maintain_order=True).agg(pl.col(columns).sum())
+    return pl.concat([own, pooled.with_columns(pl.lit(POOLED).alias("symbol")).select(own.columns)])
+
+
+def judged(register: pl.DataFrame, scores: pl.DataFrame, candidates: pl.DataFrame, folds: Folds) -> Judged:
     """Truth and verdicts of each hypothesis; p-values and truth from the discovery fold.
 
     Parameters
     ----------
-    register, rows, candidates : of one search; the truth is zero where `rows` have no ``sum_truth``.
+    register, candidates : of one search.
+    scores : `day_scores.SCORE_SCHEMA` with ``event_type`` and ``symbol``; the truth is zero where they have no ``sum_truth``.
+        A hypothesis whose ``state_id`` has trades on both sides (``not:…``) is a filter: what is tested is the difference.
     folds : Folds
     """
     size = len(register)
     ordered = register.select(KEY).join(candidates, on=KEY, how="left", maintain_order="left")
-    first = rows.where(rows.day < folds.first_confirmation_day)
-    n = segment_sums(first.n.astype(np.float64), first.owner, size)
+    summed = _summed(scores, folds)
+    names = register.select(KEY)
+    trades = Trades.of(names, summed)
+    others = Trades.of(names.with_columns(pl.concat_str(pl.lit(WITHOUT), "state_id").alias("state_id")), summed)
+    verbs = [name.removeprefix(WITHOUT) for name in summed["state_id"].unique() if name.startswith(WITHOUT)]
+    is_filter = names["state_id"].is_in(verbs).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = segment_sums(first.sums["sum_y"], first.owner, size) / n
-        variance = (segment_sums(first.sums["sum_y2"], first.owner, size) - n * mean**2) / (n - 1)
-        naive_t = mean / np.sqrt(variance / n)
-        summed = first.sums.get("sum_truth")
-        truth = np.zeros(size) if summed is None else segment_sums(summed, first.owner, size) / n
+        error = trades.variance / trades.n + np.where(is_filter, others.variance / others.n, 0.0)
+        naive_t = (trades.mean - np.where(is_filter, others.mean, 0.0)) / np.sqrt(error)
+    n = trades.n + np.where(is_filter, others.n - 1, 0.0)
+    truth = trades.truth - np.where(is_filter, others.truth, 0.0)
 
     def figures(name: str) -> Floats:
         return ordered[name].fill_null(np.nan).to_numpy()
@@ -202,6 +246,7 @@ def judged(register: pl.DataFrame, rows: DayRows, candidates: pl.DataFrame, fold
         p_cluster=p_cluster,
         p_naive=p_naive,
         truth=np.nan_to_num(truth),
+        gain=np.nan_to_num(trades.truth),
         cost=figures("cost"),
         found=found,
         sign={name: naive_sign if name in ON_NAIVE_T else sign for name in PROCEDURES},
@@ -246,9 +291,8 @@ def world_figures(
     relevant = world.eligible & (np.abs(world.truth) >= max(RELEVANT_SHARE * planted_bps * BPS, 1e-9)) & of_event
     same = of_trade & (np.abs(world.truth) >= SAME_TRADE * planted_bps * BPS)
     turned = world.sign["significant"]
-    raw, shrunk = (
-        (each - turned * world.truth)[world.eligible] / BPS for each in (world.expectancy, world.posterior_mean)
-    )
+    means = world.eligible & (world.truth == world.gain)
+    raw, shrunk = ((each - turned * world.gain)[means] / BPS for each in (world.expectancy, world.posterior_mean))
     known = np.isfinite(raw) & np.isfinite(shrunk)
     return WorldFigures(
         kind=kind,
@@ -264,20 +308,23 @@ def world_figures(
 
 
 def _found(world: Judged, name: str, relevant: Booleans, of_event: Booleans, of_trade: Booleans) -> Found:
-    found, gained = world.found[name], world.sign[name] * world.truth
-    bound = np.maximum(world.cost, 0.0) if name in ECONOMIC else np.zeros(len(gained))
+    found, sign = world.found[name], world.sign[name]
+    tested, gained = sign * world.truth, sign * world.gain
+    is_false = gained <= np.maximum(world.cost, 0.0) if name in ECONOMIC else tested <= 0.0
+    # The plain procedures have no shrunk estimates, and where they take the other side not these raw ones.
+    means = found & (world.truth == world.gain) & np.isfinite(world.posterior_mean) & (name not in ON_NAIVE_T)
     inside = (world.posterior_low <= gained) & (gained <= world.posterior_high)
     return Found(
         discoveries=int(found.sum()),
-        false=int((found & (gained <= bound)).sum()),
-        relevant=int((found & relevant & (gained > 0)).sum()),
-        has_trade=bool((found & of_trade & (gained > 0)).any()),
-        has_event=bool((found & of_event & (gained > 0)).any()),
-        truth=float(gained[found].sum() / BPS),
-        # The plain procedures have no shrunk estimates, and where they take the other side not these raw ones.
-        raw=0.0 if name in ON_NAIVE_T else float(np.nan_to_num(world.expectancy[found]).sum() / BPS),
-        shrunk=0.0 if name in ON_NAIVE_T else float(np.nan_to_num(world.posterior_mean[found]).sum() / BPS),
-        covered=0 if name in ON_NAIVE_T else int((found & inside).sum()),
+        false=int((found & is_false).sum()),
+        relevant=int((found & relevant & (tested > 0)).sum()),
+        has_trade=bool((found & of_trade & (tested > 0)).any()),
+        has_event=bool((found & of_event & (tested > 0)).any()),
+        means=int(means.sum()),
+        truth=float(gained[means].sum() / BPS),
+        raw=float(world.expectancy[means].sum() / BPS),
+        shrunk=float(world.posterior_mean[means].sum() / BPS),
+        covered=int((means & inside).sum()),
     )
 
 

@@ -113,8 +113,9 @@ def _procedure(worlds: Sequence[WorldFigures], name: str, *, is_planted: bool) -
     }
     if not is_planted:
         return entry
-    counts = [each.discoveries for each in found]
-    trades, events = (sum(getattr(each, name) for each in found) for name in ("has_trade", "has_event"))
+    counts, means = [each.discoveries for each in found], [each.means for each in found]
+    events = sum(each.has_event for each in found)
+    tested = [each.has_trade for world, each in zip(worlds, found, strict=True) if world.is_trade_tested]
     entry |= {
         "discoveries": sum(counts),
         "pooled_false_share": _told(ratio_interval([each.false for each in found], counts)),
@@ -127,13 +128,16 @@ def _procedure(worlds: Sequence[WorldFigures], name: str, *, is_planted: bool) -
                 ]
             )
         ),
-        "trade_found": [trades / len(worlds), *clopper_pearson(trades, len(worlds))],
+        "trade_found": [sum(tested) / len(tested), *clopper_pearson(sum(tested), len(tested))]
+        if tested
+        else [None] * 3,
         "event_found": [events / len(worlds), *clopper_pearson(events, len(worlds))],
     }
     if name not in WITHOUT_ESTIMATES:
         for field in ("truth", "raw", "shrunk"):
-            entry[f"mean_{field}_bps"] = _told(ratio_interval([getattr(each, field) for each in found], counts))
-        entry["coverage"] = _told(ratio_interval([each.covered for each in found], counts))
+            entry[f"mean_{field}_bps"] = _told(ratio_interval([getattr(each, field) for each in found], means))
+        entry["means"] = sum(means)
+        entry["coverage"] = _told(ratio_interval([each.covered for each in found], means))
     return entry
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 BESIDE_PRICE: Final = ("spot_close", "mark_close", "index_close")
-"""Prices that keep their distance to the perpetual's."""
+BESIDE_OPEN: Final = ("spot_open",)
+"""Prices that keep their distance to the perpetual's close, and to its open."""
 BASE_QUANTITIES: Final = ("volume", "taker_buy_volume", "spot_volume", "open_interest")
 """Quantities in base currency: their value in USD stays what it was."""
 OF_BUYERS: Final = (("taker_buy_volume", "volume"), ("taker_buy_quote_volume", "quote_volume"))
@@ -71,8 +72,9 @@ def with_random_signs(bars: pl.DataFrame, signs: Floats) -> pl.DataFrame:
         if set(pair) <= there
         for one, other in (pair, pair[::-1])
     )
-    scale = pl.Series(ratio, nan_to_null=True)
+    scale, at_open = pl.Series(ratio, nan_to_null=True), pl.Series(opened / first, nan_to_null=True)
     return turned.with_columns(
+        *(pl.col(name) * at_open for name in BESIDE_OPEN if name in there),
         *(pl.col(name) * scale for name in BESIDE_PRICE if name in there),
         *(pl.col(name) / scale for name in BASE_QUANTITIES if name in there),
         *(

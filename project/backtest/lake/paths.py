@@ -27,6 +27,7 @@ REPORT_KINDS: Final = frozenset(
         "backtest",
         "walk_forward",
         "promotion",
+        "promotions",
         "calibration",
         "comparison",
         "drift",

@@ -30,6 +30,7 @@ PLANTED_HORIZONS: Final = ("5m", "15m")
 NET_HORIZONS: Final = ("5m", "15m", "60m")
 MIN_OCCURRENCES_PER_YEAR: Final = 600
 """Edges are planted on events at least this frequent over all symbols, so that there is something to be found."""
+PLAIN_POLICY: Final = "lag1"
 WEAK_EDGES: Final = 12
 WEAK_BPS: Final = 3.0
 STRESSES: Final[dict[str, dict[str, Any]]] = {
@@ -70,12 +71,12 @@ def full_worlds() -> list[World]:
     kinds = [_numbered("null", 200), *(_numbered("planted", 40, bps) for bps in (5.0, 10.0, 20.0))]
     kinds += [_numbered("net", 40, 10.0), _numbered("weak", 40, WEAK_BPS)]
     kinds += [[World(name, number, settings=change) for number in range(20)] for name, change in STRESSES.items()]
-    return _mixed(kinds)
+    return mixed(kinds)
 
 
 def real_worlds(copies: int) -> list[World]:
     """Copies of the real bars with random signs, and as many with their events moved."""
-    return _mixed([_numbered(kind, copies) for kind in REAL_KINDS])
+    return mixed([_numbered(kind, copies) for kind in REAL_KINDS])
 
 
 def of_kinds(worlds: Sequence[World], kinds: Sequence[str]) -> list[World]:
@@ -94,7 +95,7 @@ def _numbered(kind: str, count: int, bps: float = 0.0) -> list[World]:
     return [World(kind, number, bps) for number in range(count)]
 
 
-def _mixed(kinds: Sequence[Sequence[World]]) -> list[World]:
+def mixed(kinds: Sequence[Sequence[World]]) -> list[World]:
     """The worlds of all kinds, each kind spread evenly over the whole."""
     places = [
         ((place + 0.5) / len(kind), index, world)
@@ -246,7 +247,7 @@ def search_world(
         [{"event_type": edge.event_type, "horizon": edge.horizon} for edge in planted.edges]
     )
     return world_figures(
-        judged(found.register, found.rows, found.candidates, found.folds),
+        judged(found.register, found.scores, found.candidates, found.folds),
         kind=world.kind,
         bps=world.bps,
         planted_bps=min((edge.bps for edge in planted.edges), default=0.0),
@@ -255,6 +256,7 @@ def search_world(
         .to_series()
         .to_numpy(),
         planted="; ".join(f"{edge.event_type} {edge.side} {edge.horizon} {edge.bps:.1f} bps" for edge in planted.edges),
+        is_trade_tested=any(is_tested(spec, edge) for edge in planted.edges),
         n_planted_events=planted.n_events,
         tails=tails,
         seconds=time.process_time() - begun,
@@ -302,6 +304,19 @@ def _simulated_bars(
     planted = drawn_edges(world, bars, spec, np.random.default_rng(drawn), event_types)
     drift, _ = planted_drift(market, spec, planted.edges, bars)
     return world_bars(plant_drift(market, drift)), planted
+
+
+def is_tested(spec: Spec, edge: PlantedEdge) -> bool:
+    """Whether the event's own trials trade an edge as it was planted: on its side, at once, until its horizon."""
+    from backtest.discovery.hypotheses import event_trials
+
+    return any(
+        trial.policy.policy_id == PLAIN_POLICY
+        and trial.horizon == edge.horizon
+        and trial.filter_verb is None
+        and (trial.with_verb if edge.side == "with" else trial.against_verb) is not None
+        for trial in event_trials(spec, edge.event_type)
+    )
 
 
 def world_seed(world: World, seed: int) -> int:

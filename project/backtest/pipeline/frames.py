@@ -105,14 +105,21 @@ def clipped(
 
 
 def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
-    """Cleaned perpetual bars of [start, end) with the spot bars (null where there are none) and the market beside them.
+    """`bars_with_spot` with the market beside them."""
+    from backtest.features.cross_section import with_market
+
+    bars = bars_with_spot(root, symbol, start, end)
+    return with_market(bars, market_of(root, bars["timestamp"], start, end))
+
+
+def bars_with_spot(root: DataRoot, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:
+    """Cleaned perpetual bars of [start, end) with the spot bars (null where there are none) beside them.
 
     Raises DataError where the bars were cleaned before a data set was added.
     """
     import polars as pl
 
     from backtest.cleaning.taint import beside_spot
-    from backtest.features.cross_section import with_market
 
     bars = read_months(root.cleaned_bars("perp", symbol), start, end)
     if "taint" not in bars.columns and not bars.is_empty():
@@ -128,7 +135,7 @@ def perpetual_bars(root: DataRoot, symbol: str, start: dt.datetime, end: dt.date
         "is_tainted": pl.Boolean(),
     }
     spot = read_months(root.cleaned_bars("spot", symbol), start, end, schema=schema)
-    return with_market(beside_spot(bars, spot), market_of(root, bars["timestamp"], start, end))
+    return beside_spot(bars, spot)
 
 
 def market_of(root: DataRoot, stamps: pl.Series, start: dt.datetime, end: dt.datetime) -> pl.DataFrame:

@@ -76,27 +76,9 @@ def real_span(root: DataRoot, symbols: tuple[str, ...], start: dt.datetime | Non
 @functools.lru_cache(maxsize=1)
 def real_bars(span: RealSpan) -> Mapping[str, pl.DataFrame]:
     """Each symbol's cleaned bars with the spot bars beside them."""
-    from backtest.cleaning.taint import beside_spot
-    from backtest.lake.months import read_months
+    from backtest.pipeline.frames import bars_with_spot
 
-    root = DataRoot(span.root)
-    bars = {}
-    for symbol in span.symbols:
-        own = read_months(root.cleaned_bars("perp", symbol), span.start, span.end)
-        spot = read_months(root.cleaned_bars("spot", symbol), span.start, span.end, schema=_spot_schema())
-        bars[symbol] = beside_spot(own, spot)
-    return bars
-
-
-def _spot_schema() -> dict[str, pl.DataType]:
-    import polars as pl
-
-    return {
-        "timestamp": pl.Datetime("ms", "UTC"),
-        "close": pl.Float64(),
-        "volume": pl.Float64(),
-        "is_tainted": pl.Boolean(),
-    }
+    return {symbol: bars_with_spot(DataRoot(span.root), symbol, span.start, span.end) for symbol in span.symbols}
 
 
 def copy_with_random_signs(span: RealSpan, seed: int) -> dict[str, pl.DataFrame]:

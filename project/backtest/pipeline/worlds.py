@@ -16,7 +16,6 @@ from backtest.spec.models import ALL_STATES, PlantedEdge, horizon_bars
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.discovery.day_rows import DayRows
     from backtest.discovery.folds import Folds
     from backtest.discovery.scoring import SymbolMarket
     from backtest.sources.simulated import SimulatedMarket
@@ -36,8 +35,7 @@ class Search:
     folds: Folds
     quality: pl.DataFrame
     register: pl.DataFrame
-    rows: DayRows
-    """Day scores of every registered hypothesis."""
+    scores: pl.DataFrame
     candidates: pl.DataFrame
 
 
@@ -191,7 +189,6 @@ def search_prepared(prepared: Mapping[str, Prepared], spec: Spec, *, shift_days:
     import polars as pl
 
     from backtest.discovery.candidates import assess
-    from backtest.discovery.day_rows import collect_rows
     from backtest.discovery.folds import split
     from backtest.discovery.hypotheses import longest_window_bars, register
     from backtest.discovery.scoring import score_event, symbol_market
@@ -231,8 +228,7 @@ def search_prepared(prepared: Mapping[str, Prepared], spec: Spec, *, shift_days:
     if not scores:
         raise DataError(f"no event type is fit to be tested on {(end - start).days} days; ask for more days.")
     day_scores = pl.concat(scores)
-    rows = collect_rows(hypotheses, day_scores, folds)
-    return Search(folds, quality, hypotheses, rows, assess(hypotheses, day_scores, folds, spec))
+    return Search(folds, quality, hypotheses, day_scores, assess(hypotheses, day_scores, folds, spec))
 
 
 def _shifted(market: SymbolMarket, events: pl.DataFrame, days: int) -> tuple[SymbolMarket, pl.DataFrame]:

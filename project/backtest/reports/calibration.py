@@ -69,7 +69,7 @@ def _estimates(group: Mapping[str, Any]) -> list[str]:
     lines = []
     for name in ("significant", "confirmed", "final"):
         entry = group["procedures"][name]
-        if entry["discoveries"]:
+        if entry["means"]:
             raw, shrunk, truth = (entry[f"mean_{each}_bps"][0] for each in ("raw", "shrunk", "truth"))
             lines.append(
                 f"  {PROCEDURES[name]}: raw {raw:.1f}, shrunk {shrunk:.1f}, truth {truth:.1f} bps on average; "

@@ -193,8 +193,9 @@ def _planted(groups: Mapping[str, Mapping[str, Any]]) -> str:
         "False share: of what a procedure reports in a world, the share whose truth is zero or on the other side (for the last "
         "two: at most the cost), mean over worlds. Power: of the hypotheses on the planted events whose truth is at least "
         "half of what was planted, thin ones in single states among them, the share it finds. Trade found: share of the "
-        "worlds in which it reports the planted trade itself, over all states and both symbols at the planted horizon. Event "
-        "found: share in which it reports anything of the planted event on the right side.",
+        "worlds in which it reports the planted trade itself, over all states and both symbols at the planted horizon (of "
+        "those in which the event's templates trade it as it was planted). Event found: share in which it reports anything "
+        "of the planted event on the right side.",
     ]
     for name, group in groups.items():
         rows = []
@@ -212,7 +213,7 @@ def _estimates(groups: Mapping[str, Mapping[str, Any]]) -> str:
     for name, group in groups.items():
         for procedure, text in PROCEDURES.items():
             entry = group["procedures"][procedure]
-            if procedure in WITHOUT_ESTIMATES or not entry["discoveries"]:
+            if procedure in WITHOUT_ESTIMATES or not entry["means"]:
                 continue
             means = (f"{entry[f'mean_{each}_bps'][0]:.2f}" for each in ("raw", "shrunk", "truth"))
             rows.append(

@@ -10,12 +10,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from backtest.discovery.candidates import CANDIDATE_SCHEMA
-from backtest.discovery.day_rows import DayRows
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import REGISTER_SCHEMA
 from backtest.evaluation.calibration import PROCEDURES, Judged, WorldFigures, judged, tails_of, world_figures
@@ -63,7 +63,25 @@ def test_tails_agree_with_their_definitions_and_leave_out_gaps() -> None:
     assert np.isfinite(tails_of(np.where(np.arange(2_000) == 700, np.nan, closes))).all()
 
 
-def small_search() -> tuple[pl.DataFrame, DayRows, pl.DataFrame]:
+def day_scores(horizons: list[str], state_id: str, y: NDArray[np.float64], truth: list[float]) -> pl.DataFrame:
+    """Ten days of trades for each horizon, a row of `y` a day; `truth` is a day's sum."""
+    return pl.DataFrame(
+        {
+            "event_type": "EVENT",
+            "policy": "lag1",
+            "horizon": np.repeat(horizons, 10),
+            "state_id": state_id,
+            "symbol": "BTCUSDT",
+            "day": np.tile(np.arange(10), len(horizons)).astype(np.int32),
+            "n": np.full(10 * len(horizons), y.shape[1], np.int32),
+            "sum_y": y.sum(axis=1),
+            "sum_y2": (y**2).sum(axis=1),
+            "sum_truth": np.repeat(truth, 10),
+        }
+    )
+
+
+def small_search() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Two hypotheses of one event over ten days; the second only sells."""
     register = pl.DataFrame(
         [
@@ -73,11 +91,8 @@ def small_search() -> tuple[pl.DataFrame, DayRows, pl.DataFrame]:
         schema=REGISTER_SCHEMA,
         orient="row",
     )
-    owner, day = np.repeat([0, 1], 10), np.tile(np.arange(10), 2)
     y = np.random.default_rng(3).normal(0, 1e-3, (20, 4))
-    n = np.full(20, 4)
-    sums = {"sum_y": y.sum(axis=1), "sum_y2": (y**2).sum(axis=1), "sum_truth": np.repeat([4e-4, -8e-4], 10)}
-    rows = DayRows(owner, day, n, sums)
+    scores = day_scores(register["horizon"].to_list(), "all", y, [4e-4, -8e-4])
     figures = {
         "gate_eligible": True,
         "p_value": [0.001, 0.04],
@@ -101,12 +116,12 @@ def small_search() -> tuple[pl.DataFrame, DayRows, pl.DataFrame]:
     )
     missing = [name for name in CANDIDATE_SCHEMA if name not in candidates.columns]
     candidates = candidates.with_columns(pl.lit(None).alias(name) for name in missing).select(list(CANDIDATE_SCHEMA))
-    return register, rows, candidates.reverse()
+    return register, scores, candidates.reverse()
 
 
 def test_a_world_is_judged_on_its_discovery_fold() -> None:
-    register, rows, candidates = small_search()
-    world = judged(register, rows, candidates, FOLDS)
+    register, scores, candidates = small_search()
+    world = judged(register, scores, candidates, FOLDS)
     assert world.truth == pytest.approx([1e-4, -2e-4])
     y = np.random.default_rng(3).normal(0, 1e-3, (20, 4))
     both = stats.ttest_1samp(y[:8].ravel(), 0.0)
@@ -118,6 +133,29 @@ def test_a_world_is_judged_on_its_discovery_fold() -> None:
     assert world.found["tree_bh"].tolist() == [True, False]
     assert world.found["final"].tolist() == [True, True]
     assert world.found["economic"].tolist() == [True, False]
+
+
+def test_a_filter_is_judged_by_the_difference_that_it_is_tested_for() -> None:
+    register, _, candidates = small_search()
+    name = pl.lit("only_if").alias("state_id")
+    holds, holds_not = (np.random.default_rng(seed).normal(0, 1e-3, (20, size)) for seed, size in ((4, 5), (5, 3)))
+    horizons = register["horizon"].to_list()
+    scores = pl.concat(
+        [
+            day_scores(horizons, "only_if", holds, [5e-4, 5e-4]),
+            day_scores(horizons, "not:only_if", holds_not, [6e-4, -3e-4]),
+            day_scores(horizons, "atom:x", holds, [1.0, 1.0]),
+        ]
+    )
+    world = judged(register.with_columns(name), scores, candidates.with_columns(name), FOLDS)
+    assert world.gain == pytest.approx([1e-4, 1e-4])
+    assert world.truth == pytest.approx([1e-4 - 2e-4, 1e-4 + 1e-4])
+    first, second = holds[:8].ravel(), holds_not[:8].ravel()
+    welch = stats.ttest_ind(first, second, equal_var=False).statistic
+    assert world.p_naive[0] == pytest.approx(2 * stats.t.sf(abs(welch), len(first) + len(second) - 2))
+    # Its estimates are of the trades where it holds: no mean of a discovery to hold against them here.
+    assert figures_of(world).found["confirmed"].means == 0
+    assert figures_of(world).found["confirmed"].discoveries == 2
 
 
 def figures_of(world: Judged, kind: str = "planted", bps: float = 2.0) -> WorldFigures:
@@ -154,7 +192,7 @@ def test_figures_survive_being_stored() -> None:
 
 
 def test_in_a_null_world_every_discovery_is_false() -> None:
-    world = replace(judged(*small_search(), FOLDS), truth=np.zeros(2))
+    world = replace(judged(*small_search(), FOLDS), truth=np.zeros(2), gain=np.zeros(2))
     figures = figures_of(world, "null", 0.0)
     assert all(each.false == each.discoveries for each in figures.found.values())
     assert figures.n_relevant == 0
@@ -173,6 +211,7 @@ def null_worlds(rng: np.random.Generator, inflation: float, worlds: int = 20) ->
             p_cluster=p,
             p_naive=p,
             truth=np.zeros(400),
+            gain=np.zeros(400),
             cost=np.zeros(400),
             found=discovered,
             sign=dict.fromkeys(PROCEDURES, np.ones(400)),

@@ -76,13 +76,12 @@ def test_an_edge_adds_its_mean_return_over_its_horizon_to_every_occurrence(spec:
 def test_the_truth_of_the_planted_trade_is_what_was_planted(spec: Spec, market: SimulatedMarket) -> None:
     edge = PlantedEdge(event_type="SWEEP_STOPRUN", side="with", horizon="15m", bps=20)
     found = search(plant_drift(market, planted_drift(market, spec, [edge])[0]), spec, EVENTS)
-    owner = found.register.with_row_index("owner").filter(
+    scores = found.scores.filter(
         (pl.col("event_type") == "SWEEP_STOPRUN") & (pl.col("policy") == "lag1") & (pl.col("state_id") == "all")
     )
     for horizon, expected in (("5m", 20 / 3), ("15m", 20.0)):
-        chosen = owner.filter((pl.col("horizon") == horizon) & (pl.col("symbol") == "POOLED"))["owner"].item()
-        rows = found.rows.where(found.rows.owner == chosen)
-        truth = 1e4 * rows.sums["sum_truth"].sum() / rows.n.sum()
+        chosen = scores.filter(pl.col("horizon") == horizon)
+        truth = 1e4 * chosen["sum_truth"].sum() / chosen["n"].sum()
         # A few events move when prices do, and windows overlap.
         assert truth == pytest.approx(expected, rel=0.15)
 

@@ -90,7 +90,19 @@ def test_any_other_variable_is_harmless_too(checkout: Path, variable: str) -> No
 
 
 def test_every_variable_is_handed_on_under_its_own_name_only(checkout: Path) -> None:
-    names = ("RUN_ID", "SYMBOLS", "START", "END", "STRATEGIES", "SOURCE", "DATASETS", "ALLOW_MISSING", "QUICK")
+    names = (
+        "RUN_ID",
+        "SYMBOLS",
+        "START",
+        "END",
+        "STRATEGIES",
+        "SOURCE",
+        "DATASETS",
+        "ALLOW_MISSING",
+        "QUICK",
+        "REAL",
+        "WORLDS",
+    )
     _make(checkout, "run", *(f"{name}=value of {name}" for name in names), "BACKTEST_STAGE_CACHE=1")
     environment = _called(checkout)["environment"]
     for name in names:
