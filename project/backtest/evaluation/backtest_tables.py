@@ -95,9 +95,15 @@ def span_names(days: NDArray[np.int64], folds: Folds) -> list[str]:
     return [str(name) for name in names]
 
 
+def ledger_rows(made: Backtest, market: Market, signals: Signals) -> pl.DataFrame:
+    """The ledger as a frame whose columns have their types where there is no trade too."""
+    texts = ("event_id", "strategy", "instrument", "reason")
+    return trade_frame(made, market, signals).with_columns(pl.col(name).cast(pl.String) for name in texts)
+
+
 def trade_rows(made: Backtest, signals: Signals, portfolio: Portfolio, tainted: NDArray[np.bool_]) -> pl.DataFrame:
     """The trades made of `signals` with the span of their decision; `tainted` says whether what a signal rests on is."""
-    frame = trade_frame(made, portfolio.market, signals)
+    frame = ledger_rows(made, portfolio.market, signals)
     days = frame["decision_time"].dt.epoch("d").to_numpy().astype(np.int64)
     spans = np.full(len(frame), OUTSIDE, dtype=object)
     for name in signals.strategies:
@@ -242,10 +248,10 @@ def correlation_rows(returns: pl.DataFrame) -> pl.DataFrame:
 
 def traded_like_tested(made: Backtest, market: Market, signals: Signals) -> pl.DataFrame:
     """Trades of an account without limits and costs as `parity.certificates` compares them with what was tested."""
-    frame = trade_frame(made, market, signals).filter(pl.col("leg") == 0)
+    frame = ledger_rows(made, market, signals).filter(pl.col("leg") == 0)
     closed = pl.Series(made.ledger["exit_bar"][made.ledger["leg"] == 0] != NO_BAR)
     return frame.filter(closed).select(
-        pl.col("event_id").cast(pl.String),
+        "event_id",
         "strategy",
         pl.col("instrument").alias("symbol"),
         "entry_time",

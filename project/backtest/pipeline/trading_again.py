@@ -15,7 +15,7 @@ def request_to_trade(root: DataRoot, spec_root: Path, run_id: str, strategies: s
     """The request of a finished discovery again, for the backtest alone; RunError where there is none."""
     root.require()
     if not root.run_manifest(run_id).is_file() or not root.design(run_id).is_file():
-        known = sorted(path.parents[2].name for path in root.path.glob("lake/runs/*/design.json"))
+        known = sorted(path.parent.name for path in root.path.glob("lake/runs/*/design.json"))
         raise RunError(
             f"there is no discovery {run_id} in {root.path} whose data could be traded.{did_you_mean(run_id, known)} Runs: "
             f"{', '.join(known[-10:]) or 'none'}. Make one: make discover-edges RUN_ID={run_id}"
