@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import inspect
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
 
@@ -31,7 +35,15 @@ Venue = Annotated[
     ),
 ]
 Strategies = Annotated[
-    str | None, typer.Option("--strategies", envvar="BACKTEST_STRATEGIES", help="Comma-separated names of strategies.")
+    str | None,
+    typer.Option(
+        "--strategies",
+        envvar="BACKTEST_STRATEGIES",
+        help="Comma-separated names of strategies (spec/strategies); blueprints for all that the run finds.",
+    ),
+]
+Source = Annotated[
+    str, typer.Option("--source", envvar="BACKTEST_SOURCE", help="Where raw data comes from: binance or simulated.")
 ]
 Datasets = Annotated[
     str | None,
@@ -52,6 +64,56 @@ Workers = Annotated[
         "--workers", envvar="BACKTEST_WORKERS", min=1, max=256, help="Worker processes; one a core if left out."
     ),
 ]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every command that runs stages."""
+
+    run_id: RunId = None
+    symbols: Symbols = None
+    start: Start = None
+    end: End = None
+    venue: Venue = None
+    workers: Workers = None
+
+
+@dataclass(frozen=True)
+class FetchOptions(RunOptions):
+    """Options of commands that begin with fetching raw data."""
+
+    source: Source = "binance"
+    datasets: Datasets = None
+    allow_missing: AllowMissing = False
+
+
+T = TypeVar("T")
+
+
+def with_options(options: type[T]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function whose first parameter is `options`, a dataclass: each field becomes an option.
+
+    Its other parameters are options as they stand, before the fields.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    fields: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+        def called(**given: Any) -> None:
+            command(options(**{name: given.pop(name) for name in fields}), **given)
+
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+            for name, default in fields.items()
+        ]
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        return called
+
+    return decorate
 
 
 def parsed_symbols(text: str | None) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ Market = Literal["perp", "spot"]
 ENVIRONMENT_VARIABLE: Final = "BACKTEST_DATA_ROOT"
 MARKER: Final = ".backtest-data-root"
 LAYOUT_VERSION: Final = 1
+SIGNAL_PARTS: Final = ("signals", "bars", "invalidation", "tested")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 REPORT_KINDS: Final = frozenset(
     {
@@ -304,3 +305,13 @@ class DataRoot:
 
     def blueprints(self, run_id: str) -> Path:
         return self.reports("strategy_blueprints", run_id) / "blueprints.jsonl"
+
+    # -- the backtest of a run ------------------------------------------------------------------------
+
+    def signals(self, run_id: str, symbol: str, part: str) -> Path:
+        """What the chosen strategies ask to trade on a symbol; `part` is one of `SIGNAL_PARTS`."""
+        return self.run_lake(run_id) / "signals" / f"{checked_symbol(symbol)}.{part}.parquet"
+
+    def backtest(self, run_id: str, file: str) -> Path:
+        """A file of the backtest of a run, such as ``trades.parquet``."""
+        return self.reports("backtest", run_id) / file

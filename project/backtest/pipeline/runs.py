@@ -26,6 +26,8 @@ PROMOTION: Final = ("promotion",)
 FROM_RAW: Final = ("clean", "cross_check", "cross_section", "features", *DISCOVERY)
 HYBRID: Final = (*FROM_RAW, *EVALUATION)
 BASELINE: Final = (*BOOTSTRAP, *DISCOVERY)
+TRADED: Final = ("signals", "backtest")
+"""What comes after a discovery where strategies are backtested."""
 SCHEDULER_VARIABLE: Final = "BACKTEST_SCHEDULER"
 DEFAULT_SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
 

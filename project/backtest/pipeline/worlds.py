@@ -169,9 +169,11 @@ def occurrences(
     return found
 
 
-def search(market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | None = None) -> Search:
+def search(
+    market: SimulatedMarket, spec: Spec, event_types: Sequence[str] | None = None, *, with_spot_trades: bool = False
+) -> Search:
     """Clean, build, detect, register, score and assess, as a run over the whole span does; all event types, or some."""
-    return search_bars(world_bars(market), spec, event_types)
+    return search_prepared(prepare(world_bars(market), spec, event_types), spec, with_spot_trades=with_spot_trades)
 
 
 def search_bars(bars: Mapping[str, pl.DataFrame], spec: Spec, event_types: Sequence[str] | None = None) -> Search:
@@ -179,12 +181,15 @@ def search_bars(bars: Mapping[str, pl.DataFrame], spec: Spec, event_types: Seque
     return search_prepared(prepare(bars, spec, event_types), spec)
 
 
-def search_prepared(prepared: Mapping[str, Prepared], spec: Spec, *, shift_days: int = 0) -> Search:
+def search_prepared(
+    prepared: Mapping[str, Prepared], spec: Spec, *, shift_days: int = 0, with_spot_trades: bool = False
+) -> Search:
     """Register, score and assess.
 
-    With `shift_days` every event, with the states and the direction it had, is moved so many days on (from the end of
-    the span to its start): at the same time of day, together on all symbols, and without anything to do with the
-    returns that follow.
+    A simulated basis reverts of itself, by how much nobody wrote down. The truth of trades against spot is unknown, so these
+    are left out unless asked for. With `shift_days` every event, with the states and the direction it had, is moved so many
+    days on (from the end of the span to its start): at the same time of day, together on all symbols, and without
+    anything to do with the returns that follow.
     """
     import polars as pl
 
@@ -208,8 +213,7 @@ def search_prepared(prepared: Mapping[str, Prepared], spec: Spec, *, shift_days:
     tested: Mapping[str, Sequence[str]] = {
         row["event_type"]: row["symbols"].split(",") for row in quality.filter("is_tested").iter_rows(named=True)
     }
-    # A simulated basis reverts of itself, by how much nobody wrote down: of trades against spot the truth is unknown.
-    hypotheses = register(spec, tested).filter(~pl.col("policy").str.ends_with("less_spot"))
+    hypotheses = register(spec, tested).filter(pl.lit(with_spot_trades) | ~pl.col("policy").str.ends_with("less_spot"))
     scores = []
     for name, symbol in prepared.items():
         other = prepared.get(spec.discovery.pair(name) or "")

@@ -16,8 +16,10 @@ from backtest.strategies.rules import (
     TradingRule,
     bar_expressions,
     close_barriers,
+    contracts_of,
     definitions_of,
     one_line,
+    second_legs_of,
 )
 
 if TYPE_CHECKING:
@@ -141,6 +143,9 @@ def _blueprint(row: Mapping[str, Any], spec: Spec, search: SearchFacts) -> Bluep
     )
     target, stop = close_barriers(trial.policy, row["direction"])
     symbols = tuple(search.tested[event_type]) if row["symbol"] == POOLED else (row["symbol"],)
+    second_legs = second_legs_of(spec, trial.policy, symbols)
+    if trial.policy.second_leg is not None:
+        symbols = tuple(second_legs)
     texts = {
         "trigger": one_line(event.when),
         "event_direction": one_line(event.direction),
@@ -172,7 +177,8 @@ def _blueprint(row: Mapping[str, Any], spec: Spec, search: SearchFacts) -> Bluep
             "sizing": spec.backtest.sizing,
             "definitions": definitions_of(spec, list(texts.values()), event.parameters),
             "costs": spec.costs,
-            "contracts": {symbol: spec.contract(symbol) for symbol in symbols},
+            "second_legs": second_legs,
+            "contracts": contracts_of(spec, symbols, second_legs),
         }
     )
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backtest.errors import DataError, did_you_mean, listed
-from backtest.expressions import CompiledExpression, ExpressionError, compile_expression
-from backtest.strategies.rules import TradingRule, definitions_of, one_line
+from backtest.expressions import CompiledExpression, ExpressionError
+from backtest.strategies.rules import TradingRule, compiled_text, definitions_of, names_of, one_line
 
 if TYPE_CHECKING:
     from backtest.expressions import Kind
@@ -22,8 +22,8 @@ KINDS: Final[dict[str, Kind]] = {
     "event_move": "number",
     "expected_volatility": "number",
     "bar_turnover_usd": "number",
-    "spot_turnover_usd": "number",
     "spot_gap": "number",
+    "spot_turnover_usd": "number",
 }
 """What each expression of a rule is; the invalidation, where there is one, is a boolean."""
 INVALIDATION: Final = "exits.invalidation"
@@ -60,12 +60,12 @@ def compile_rule(name: str, rule: TradingRule, spec: Spec) -> CompiledRule:
     Each expression must be one of the causal language over columns and features that the spec has (so that it is known at a
     bar's close), of its kind, and every feature it rests on must mean today what the rule says it meant.
     """
-    names = [*spec.columns, *spec.features]
+    names = names_of(spec)
     expressions: dict[str, CompiledExpression] = {}
     faults: list[str] = []
     for field, kind, text in _texts(rule):
         try:
-            compiled = compile_expression(text, names, parameters=rule.parameters)
+            compiled = compiled_text(text, names, rule.parameters)
         except ExpressionError as fault:
             faults.append(f"{field}: {str(fault).strip()}".replace("\n", "\n      "))
             continue

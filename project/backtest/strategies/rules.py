@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,10 +12,13 @@ from backtest.spec.models import Contract, Costs, Expression, Horizon, Model, Po
 from backtest.spec.strategies import Atr, Sizing
 
 if TYPE_CHECKING:
+    from backtest.expressions import CompiledExpression
     from backtest.spec.loader import CompiledStrategy, Spec
 
 ALWAYS = "True"
 """The condition that always holds."""
+SPOT = " spot"
+"""Ends the name of a symbol's spot market as an instrument."""
 
 
 class Exits(Model):
@@ -37,6 +41,8 @@ class TradingRule(Model):
 
     ``trigger``, ``event_direction``, ``fallback_direction``, ``condition``, ``exits.invalidation`` and the bar expressions are
     in the causal expression language, with ``parameters`` as names; ``definitions`` are the features they rest on.
+    ``second_legs`` names the instrument that each symbol is traded against, where the policy has a second leg: the same
+    notional on the other side, entered and left at the same opens. The unit of its close barriers is then ``spot_gap``.
     ``direction`` is +1 for a trade with the event's direction and −1 for one against it. ``policy`` says how the trade is
     entered and holds its close barriers seen from the *event's* direction; ``exits`` has them seen from the trade's side.
     """
@@ -60,8 +66,9 @@ class TradingRule(Model):
     event_move: Expression
     expected_volatility: Expression
     bar_turnover_usd: Expression
-    spot_turnover_usd: Expression
     spot_gap: Expression
+    spot_turnover_usd: Expression
+    second_legs: Mapping[str, str]
     definitions: Mapping[str, Expression]
     costs: Costs
     contracts: Mapping[str, Contract]
@@ -75,10 +82,29 @@ class TradingRule(Model):
             raise ValueError("exits and policy name different close barriers; from the trade's side they are the same")
         if self.entry_lag_bars != self.policy.entry_lag_bars:
             raise ValueError("entry_lag_bars differs from the policy's")
-        missing = [symbol for symbol in self.symbols if symbol not in self.contracts]
+        perpetuals = [name for name in self.second_legs.values() if not name.endswith(SPOT)]
+        missing = [symbol for symbol in (*self.symbols, *perpetuals) if symbol not in self.contracts]
         if missing:
             raise ValueError(f"contracts has no entry for {missing[0]}")
+        if (self.policy.second_leg is not None) != bool(self.second_legs):
+            raise ValueError("second_legs go together with the policy's second_leg")
         return self
+
+
+def second_legs_of(spec: Spec, policy: Policy, symbols: Sequence[str]) -> dict[str, str]:
+    """The instrument that each symbol is traded against; symbols without one are left out."""
+    if policy.second_leg == "spot":
+        return {symbol: symbol + SPOT for symbol in symbols}
+    if policy.second_leg == "pair":
+        pairs = {symbol: spec.discovery.pair(symbol) for symbol in symbols}
+        return {symbol: other for symbol, other in pairs.items() if other is not None}
+    return {}
+
+
+def contracts_of(spec: Spec, symbols: Sequence[str], second_legs: Mapping[str, str]) -> dict[str, Contract]:
+    """The contracts of all perpetuals that a rule trades."""
+    perpetuals = [*symbols, *(name for name in second_legs.values() if not name.endswith(SPOT))]
+    return {symbol: spec.contract(symbol) for symbol in dict.fromkeys(perpetuals)}
 
 
 def close_barriers(policy: Policy, direction: int) -> tuple[float | None, float | None]:
@@ -89,12 +115,8 @@ def close_barriers(policy: Policy, direction: int) -> tuple[float | None, float 
 
 def definitions_of(spec: Spec, texts: Sequence[str], parameters: Mapping[str, int | float]) -> dict[str, str]:
     """The features that expressions rest on, and those features' own, by name: what they mean today."""
-    from backtest.expressions import compile_expression
-
-    names = [*spec.columns, *spec.features]
-    waiting = sorted(
-        set().union(*(compile_expression(text, names, parameters=parameters).inputs for text in dict.fromkeys(texts)))
-    )
+    named = names_of(spec)
+    waiting = sorted(set().union(*(compiled_text(text, named, parameters).inputs for text in dict.fromkeys(texts))))
     found: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
@@ -102,6 +124,25 @@ def definitions_of(spec: Spec, texts: Sequence[str], parameters: Mapping[str, in
             found[name] = one_line(spec.features[name].expression.text)
             waiting.extend(spec.features[name].expression.inputs)
     return dict(sorted(found.items()))
+
+
+def names_of(spec: Spec) -> frozenset[str]:
+    """What expressions of a rule may name besides its parameters."""
+    return frozenset((*spec.columns, *spec.features))
+
+
+def compiled_text(text: str, names: frozenset[str], parameters: Mapping[str, int | float]) -> CompiledExpression:
+    """The expression compiled, once for all rules that say the same; ExpressionError where it is none."""
+    return _compiled_text(text, names, tuple(parameters.items()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled_text(
+    text: str, names: frozenset[str], parameters: tuple[tuple[str, int | float], ...]
+) -> CompiledExpression:
+    from backtest.expressions import compile_expression
+
+    return compile_expression(text, names, parameters=dict(parameters))
 
 
 def one_line(text: str) -> str:
@@ -152,6 +193,7 @@ def rule_of_strategy(compiled: CompiledStrategy, spec: Spec, symbols: Sequence[s
         ),
         cooldown_bars=cooldown,
         sizing=strategy.sizing or sizing,
+        second_legs={},
         definitions=definitions_of(spec, [*texts.values(), *([invalidation] if invalidation else [])], parameters),
         costs=spec.costs,
         contracts={symbol: spec.contract(symbol) for symbol in own},

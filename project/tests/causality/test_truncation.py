@@ -123,7 +123,9 @@ def evaluated(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Everything the research sees: bars, features, states, discovery expressions side by side; and the events."""
     bars = join_funding(clean_bars(perp, perp.clear()).bars, clean_funding(funding))
-    spot_bars = clean_bars(spot, spot.clear()).bars.select("timestamp", pl.col("close").alias("spot_close"))
+    spot_bars = clean_bars(spot, spot.clear()).bars.select(
+        "timestamp", pl.col("open").alias("spot_open"), pl.col("close").alias("spot_close")
+    )
     for joined in (spot_bars, others):
         bars = bars.join(joined, on="timestamp", how="left", maintain_order="left")
     bars = with_all_columns(bars, SPEC.columns, SPEC.calendars.values())

@@ -27,10 +27,7 @@ def test_phase2_candidate_discovery_is_discover_event(
     flags = ["--run_id", "my_run", "--event_type", "VOL_SHOCK", "--symbols", "BTCUSDT,ETHUSDT", "--mode", "research"]
     monkeypatch.setattr(sys, "argv", [str(script), *flags])
     runpy.run_path(str(script), run_name="__main__")
-    assert received == [
-        ["discover-event", "--run-id", "my_run", "--event-type", "VOL_SHOCK", "--symbols", "BTCUSDT,ETHUSDT",
-         "--mode", "research"]
-    ]  # fmt: skip
+    assert received == [["discover-event", *flags]]
 
 
 @pytest.mark.parametrize(
@@ -44,9 +41,11 @@ def test_phase2_candidate_discovery_is_discover_event(
         ("--", "--"),
     ],
 )
-def test_only_underscores_of_flags_become_hyphens(received: list[list[str]], given: str, passed_on: str) -> None:
+def test_only_underscores_of_flags_become_hyphens(monkeypatch: pytest.MonkeyPatch, given: str, passed_on: str) -> None:
+    received = []
+    monkeypatch.setattr(cli, "build", lambda: lambda args, prog_name: received.append((prog_name, args)))
     cli.door("x", [given])
-    assert received == [["x", passed_on]]
+    assert received == [("backtest", ["x", passed_on])]
 
 
 @pytest.mark.parametrize("flag", ["--run_id", "--run-id"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,16 +12,29 @@ import pytest
 from backtest.evaluation.expectancy import COLUMN_TEXTS, EXPECTANCY_SCHEMA
 from backtest.evaluation.robustness import DETAIL_SCHEMA, VERDICT_SCHEMA
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 EVALUATION_PARTS = ("expectancy", "variations__BTCUSDT", "variations__ETHUSDT", "robustness")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def hybrid(simulated, tmp_path_factory: pytest.TempPathFactory):
+def spec_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A spec that looks at near misses too, however many of the planted edges' hypotheses pass."""
+    root = Path(shutil.copytree(REPOSITORY / "spec", tmp_path_factory.mktemp("hybrid_spec") / "spec"))
+    settings = (root / "evaluation.yaml").read_text(encoding="utf-8")
+    assert "max_candidates: 50 " in settings
+    (root / "evaluation.yaml").write_text(
+        settings.replace("max_candidates: 50 ", "max_candidates: 260 "), encoding="utf-8"
+    )
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def hybrid(simulated, spec_root: str, tmp_path_factory: pytest.TempPathFactory):
     """A desk on which discover-hybrid has run, and what it printed."""
     desk = simulated.copy(tmp_path_factory.mktemp("hybrid") / "data")
-    done = desk.command("discover-hybrid", "--run-id", "hybrid")
+    done = desk.command("discover-hybrid", "--run-id", "hybrid", BACKTEST_SPEC_ROOT=spec_root)
     assert done.returncode == 0, done.stderr
     return desk, done.stdout
 
@@ -72,21 +87,25 @@ def test_the_table_of_expectancy_has_every_hypothesis_with_its_intervals(hybrid)
     assert written["untested_events"]
 
 
-def test_a_second_time_everything_comes_from_the_cache(hybrid) -> None:
+def test_a_second_time_everything_comes_from_the_cache(hybrid, spec_root: str) -> None:
     desk = hybrid[0]
     folder = desk.root / "reports" / "expectancy" / "hybrid"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    again = desk.command("discover-hybrid", "--run-id", "hybrid", BACKTEST_STAGE_CACHE="1")
+    again = desk.command(
+        "discover-hybrid", "--run-id", "hybrid", BACKTEST_STAGE_CACHE="1", BACKTEST_SPEC_ROOT=spec_root
+    )
     assert again.returncode == 0, again.stderr
     records = [json.loads((desk.root / "runs" / "hybrid" / f"{name}.json").read_text()) for name in EVALUATION_PARTS]
     assert {record["status"] for record in records} == {"cached"}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_finished_run_is_walked_forward_and_its_planted_edge_earns_in_windows_it_was_not_found_in(hybrid) -> None:
+def test_a_finished_run_is_walked_forward_and_its_planted_edge_earns_in_windows_it_was_not_found_in(
+    hybrid, spec_root: str
+) -> None:
     desk = hybrid[0]
     facts = json.loads((desk.root / "runs" / "hybrid" / "run_manifest.json").read_text())
-    done = desk.command("promote", "--run-id", "hybrid")
+    done = desk.command("promote", "--run-id", "hybrid", BACKTEST_SPEC_ROOT=spec_root)
     assert done.returncode == 0, done.stderr
     assert "Walk-forward: found in each training window" in done.stdout
     assert "Probability of overfitting over" in done.stdout

@@ -253,6 +253,8 @@ def test_without_a_network_one_clear_line_exit_3_and_nothing_half_written(simula
         (("run", "--start", "2024-01-01", "--source", "binnance"), "Did you mean 'binance'?"),
         (("baseline", "--start", "2024-01-01"), "STRATEGIES is needed"),
         (("discover-hybrid-backtest",), "STRATEGIES is needed"),
+        (("discover-hybrid-backtest", "--strategies", "vol_shock_mr_v9"), "Did you mean 'vol_shock_mr_v1'?"),
+        (("baseline", "--start", "2024-01-01", "--strategies", "vol shock"), "which is no strategy"),
         (("spec", "show", "VOL_SHOK"), "Did you mean 'VOL_SHOCK'?"),
     ],
 )
@@ -275,15 +277,6 @@ def test_a_folder_that_is_no_data_root_is_left_alone(tmp_path: Path, simulated) 
         assert done.returncode == 2
         assert "data root" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_targets_that_are_built_in_part_run_that_part_and_end_with_2(simulated, tmp_path: Path) -> None:
-    desk = simulated.copy(tmp_path / "data")
-    asked = ("--strategies", "vol_shock_mr_v1", "--run-id", "hybrid", "--symbols", "BTCUSDT")
-    done = desk.command("discover-hybrid-backtest", *asked)
-    assert done.returncode == 2
-    assert done.stderr.count("not available yet") == 2
-    assert (desk.root / "runs" / "hybrid" / "run_manifest.json").is_file()
 
 
 def test_candidates_are_listed_as_table_json_and_csv_and_one_is_explained(simulated) -> None:

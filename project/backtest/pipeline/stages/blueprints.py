@@ -9,8 +9,7 @@ from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
-    reports = plan.root.reports("phase2", plan.run_id)
-    return [plan.root.design(plan.run_id), *sorted(reports.glob("*/candidates.parquet"))]
+    return [plan.root.design(plan.run_id), *_candidate_files(plan), plan.root.robustness(plan.run_id)]
 
 
 def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
@@ -46,16 +45,35 @@ def run(plan: Plan, _partition: str) -> Outcome:
         window=(design["discovery_start"], design["confirmation_end"]),
         data_hash=cleaned_data_hash(root, plan.symbols, folds.discovery_start, folds.confirmation_end),
         register_hash=design["register_hash"],
+        robustness=_robustness(plan),
     )
     blueprints = compile_blueprints(candidates, definitions, search)
     write_text(root.blueprints(run_id), to_jsonl(blueprints))
     return Outcome(outputs=(root.blueprints(run_id),), summary={"blueprints": len(blueprints)})
 
 
+def _robustness(plan: Plan) -> Mapping[str, str]:
+    """Verdict by candidate; none where robustness was not assessed, or on other candidates than there are now."""
+    from backtest.lake.files import content_hash, read_json, read_parquet
+
+    path, manifest = plan.root.robustness(plan.run_id), plan.root.run(plan.run_id) / "robustness.json"
+    if not path.is_file() or not manifest.is_file():
+        return {}
+    recorded = read_json(manifest).get("input_files", {})
+    now = {path.relative_to(plan.root.path).as_posix(): content_hash(path) for path in _candidate_files(plan)}
+    if any(recorded.get(name) != digest for name, digest in now.items()):
+        return {}
+    return dict(read_parquet(path).select("candidate_id", "verdict").iter_rows())
+
+
+def _candidate_files(plan: Plan) -> list[Path]:
+    return sorted(plan.root.reports("phase2", plan.run_id).glob("*/candidates.parquet"))
+
+
 STAGE = Stage(
     name="blueprints",
     title="Writing blueprints",
-    reads=("candidates",),
+    reads=("candidates", "robustness"),
     writes=("blueprints",),
     run=run,
     inputs=inputs,

@@ -1,0 +1,35 @@
+"""What a finished run needs so that other strategies can be traded on it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+from backtest.errors import RunError, did_you_mean
+from backtest.lake.files import read_json
+from backtest.lake.paths import DataRoot
+from backtest.pipeline.runs import Request
+
+
+def request_to_trade(root: DataRoot, spec_root: Path, run_id: str, strategies: str) -> Request:
+    """The request of a finished discovery again, for the backtest alone; RunError where there is none."""
+    root.require()
+    if not root.run_manifest(run_id).is_file() or not root.design(run_id).is_file():
+        known = sorted(path.parent.name for path in root.path.glob("lake/runs/*/design.json"))
+        raise RunError(
+            f"there is no discovery {run_id} in {root.path} whose data could be traded.{did_you_mean(run_id, known)} Runs: "
+            f"{', '.join(known[-10:]) or 'none'}. Make one: make discover-edges RUN_ID={run_id}"
+        )
+    manifest = read_json(root.run_manifest(run_id))
+    start, end = (
+        dt.datetime.fromisoformat(manifest[bound]) if manifest.get(bound) else None for bound in ("start", "end")
+    )
+    return Request(
+        root=root,
+        spec_root=spec_root,
+        run_id=run_id,
+        symbols=tuple(manifest["symbols"]),
+        start=start,
+        end=end,
+        parameters={**manifest["parameters"], "strategies": strategies},
+    )

@@ -1,0 +1,106 @@
+"""What a run found, printed: tables on stdout, and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from backtest.terminal_output import show, width
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backtest.lake.paths import DataRoot, Market
+    from backtest.pipeline.runner import RunReport
+
+
+def print_quality(root: DataRoot, report: RunReport) -> None:
+    """The quality of the bars a run cleaned, and where sources of one price disagree."""
+    import polars as pl
+
+    from backtest.lake.cleaned import read_cleaned_quality
+    from backtest.lake.files import read_parquet
+    from backtest.reports.terminal import cross_check_table, quality_table
+
+    cleaned = dict.fromkeys(
+        (cast("Market", instance.summary["market"]), str(instance.summary["symbol"]))
+        for instance in report.instances
+        if instance.stage.name == "clean"
+    )
+    if cleaned:
+        show(quality_table(pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in cleaned])))
+    checks = [
+        root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
+    ]
+    if checks:
+        spans = pl.concat([read_parquet(path) for path in checks])
+        if spans.is_empty():
+            print("Perpetual, spot, index and mark agree wherever there are both.")
+        else:
+            show(cross_check_table(spans))
+
+
+def candidates_of(root: DataRoot, report: RunReport) -> pl.DataFrame:
+    """All hypotheses of a run."""
+    import polars as pl
+
+    from backtest.lake.files import read_parquet
+
+    folder = root.reports("phase2", report.run_id)
+    return pl.concat([read_parquet(path) for path in sorted(folder.glob("*/candidates.parquet"))])
+
+
+def print_candidates(root: DataRoot, report: RunReport, event_type: str | None = None) -> None:
+    """The best candidates and the nearest misses, of one event type or all, and where everything lies."""
+    import polars as pl
+
+    from backtest.reports.terminal import best_candidates, candidate_table, nearest_misses
+
+    folder, candidates = root.reports("phase2", report.run_id), candidates_of(root, report)
+    if event_type is not None:
+        candidates = candidates.filter(pl.col("event_type") == event_type)
+    tested, passed = int(candidates["gate_eligible"].sum()), int(candidates["gate_phase2_final"].sum())
+    print(f"\n{len(candidates):,} hypotheses, {tested:,} with enough events, {passed:,} passed every gate.")
+    if passed:
+        title = "Best candidates, one for all states and symbols of an event, trade and horizon"
+        show(candidate_table(best_candidates(candidates, 20), title, width()))
+    else:
+        print("No candidate passed: with these data, costs and error rates there is no edge to report.")
+    if passed < 10 and tested:
+        show(candidate_table(nearest_misses(candidates, 10), "Nearest misses", width()))
+    print("\nWritten to:")
+    places = (root.run(report.run_id), root.events(report.run_id), folder, root.blueprints(report.run_id))
+    for place in (*places, root.report(report.run_id) / "index.html"):
+        print(f"  {place}")
+
+
+def print_robustness(root: DataRoot, report: RunReport) -> None:
+    """The verdicts on the candidates that were looked into."""
+    from backtest.lake.files import read_parquet
+    from backtest.reports.robustness import verdict_counts, verdict_table
+
+    verdicts = read_parquet(root.robustness(report.run_id))
+    print(f"\n{verdict_counts(verdicts)}")
+    if len(verdicts):
+        show(verdict_table(verdicts))
+    print(f"Written to:\n  {root.reports('expectancy', report.run_id)}")
+
+
+def print_backtest(root: DataRoot, report: RunReport) -> None:
+    """The account and each strategy, what was carried, liquidated and skipped, and what must be known to read it."""
+    from backtest.lake.files import read_json, read_parquet
+    from backtest.reports.backtest import backtest_lines, backtest_table, months_table
+
+    metrics = read_parquet(root.backtest(report.run_id, "metrics.parquet"))
+    monthly = read_parquet(root.backtest(report.run_id, "monthly.parquet"))
+    summary = read_json(root.backtest(report.run_id, "summary.json"))
+    print()
+    show(backtest_table(metrics))
+    show(months_table(monthly))
+    for line in backtest_lines(summary):
+        print(line)
+    print(f"Written to:\n  {root.backtest(report.run_id, 'summary.json').parent}")
+
+
+def say_next(text: str) -> None:
+    """What an operator may want to do now."""
+    print(f"\nNext: {text}")

@@ -1,0 +1,125 @@
+"""`discover-hybrid-backtest`, `baseline` and `simulate` on a small simulated market, by the runbook's lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from backtest.evaluation.backtest_metrics import METRIC_SCHEMA
+from backtest.strategies.parity import CERTIFICATE_SCHEMA
+
+pytestmark = pytest.mark.slow
+NAMES = "vol_shock_mean_reversion_v1,liquidity_dislocation_mr_v1"
+TABLES = ("trades", "trades_best", "equity", "strategy_returns", "skipped")
+SMALL_TABLES = ("metrics", "monthly", "costs", "capacity", "correlation", "parity")
+DOC = Path(__file__).resolve().parents[3] / "docs" / "backtest.md"
+
+
+def table(desk: Any, run_id: str, name: str) -> pl.DataFrame:
+    return pl.read_parquet(desk.root / "reports" / "backtest" / run_id / f"{name}.parquet")
+
+
+@pytest.fixture(scope="module")
+def traded(simulated, tmp_path_factory: pytest.TempPathFactory):
+    """A desk on which the runbook's backtest has run, and what it printed."""
+    desk = simulated.copy(tmp_path_factory.mktemp("traded") / "data")
+    done = desk.command("discover-hybrid-backtest", "--run-id", "run_20250228", "--strategies", NAMES)
+    assert done.returncode == 0, done.stderr
+    return desk, done.stdout
+
+
+def test_the_runbooks_backtest_ends_with_0_and_a_summary(traded) -> None:
+    desk, told = traded
+    for part in (
+        "Backtest on one account",
+        "account",
+        *NAMES.split(","),
+        "Returns by month",
+        "Parity",
+        "Robustness: of ",
+    ):
+        assert part in told
+    assert "WARNING: strategies written by hand have no search behind them" in told
+    folder = desk.root / "reports" / "backtest" / "run_20250228"
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"{name}.parquet" for name in (*TABLES, *SMALL_TABLES)),
+        *(f"{name}.json" for name in SMALL_TABLES),
+        "summary.json",
+    }
+
+
+def test_every_column_is_described(traded) -> None:
+    text = DOC.read_text(encoding="utf-8")
+    for name in (*TABLES, *SMALL_TABLES):
+        for column in table(traded[0], "run_20250228", name).columns:
+            assert f"`{column}`" in text, f"{name}.{column} is not in docs/backtest.md"
+    assert table(traded[0], "run_20250228", "metrics").schema == pl.Schema(METRIC_SCHEMA)
+    assert table(traded[0], "run_20250228", "parity").schema == pl.Schema(CERTIFICATE_SCHEMA)
+
+
+def test_money_adds_up_over_the_tables(traded) -> None:
+    desk, _ = traded
+    trades, equity, costs, monthly = (
+        table(desk, "run_20250228", name) for name in ("trades", "equity", "costs", "monthly")
+    )
+    start = json.loads((desk.root / "reports" / "backtest" / "run_20250228" / "summary.json").read_text())["account"]
+    profit = equity["equity"][-1] - start["starting_equity_usd"]
+    assert len(trades) > 100
+    assert trades["net"].sum() == pytest.approx(profit, abs=1e-4)
+    assert monthly["net_usd"].sum() == pytest.approx(profit, abs=1e-4)
+    for scope in ("portfolio", "strategy", "symbol"):
+        assert costs.filter(pl.col("scope") == scope)["net"].sum() == pytest.approx(profit, abs=1e-4)
+    paid = trades["fees"] + trades["spread"] + trades["impact"] + trades["funding"] + trades["liquidation_fee"]
+    assert (trades["gross"] - paid - trades["net"]).abs().max() < 1e-6
+    assert (trades["entry_time"] > trades["decision_time"]).all()
+
+
+def test_spans_part_the_trades_and_the_planted_edge_earns(traded) -> None:
+    metrics = table(traded[0], "run_20250228", "metrics")
+    shock = metrics.filter((pl.col("name") == NAMES.split(",")[0]) & (pl.col("scope") == "strategy"))
+    counts = dict(shock.select("span", "n_trades").iter_rows())
+    assert counts["whole"] >= counts["in_sample"] + counts["confirmation"]
+    assert min(counts["in_sample"], counts["confirmation"]) > 20
+    assert shock.filter(pl.col("span") == "whole")["expectancy_low"].item() > 0
+
+
+def test_blueprints_of_the_run_are_traded_as_tested_and_called_in_sample(traded) -> None:
+    desk, _ = traded
+    done = desk.command("simulate", "--run-id", "run_20250228", "--strategies", "blueprints")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: IN-SAMPLE: " in done.stdout
+    parity = table(desk, "run_20250228", "parity")
+    assert len(parity) > 10
+    assert set(parity["verdict"]) == {"equal"}
+    assert parity["n_equal"].sum() > 500
+    assert table(desk, "run_20250228", "trades").filter(pl.col("span") == "after").is_empty()
+    lines = (
+        (desk.root / "reports" / "strategy_blueprints" / "run_20250228" / "blueprints.jsonl").read_text().splitlines()
+    )
+    assert {json.loads(line)["robustness"] for line in lines} <= {"robust", "fragile", "mixed", "not judged"}
+    valid = desk.command("blueprint", "validate", "run_20250228")
+    assert valid.returncode == 0, valid.stderr
+
+
+def test_baseline_goes_from_fetching_to_the_backtest(simulated, tmp_path: Path) -> None:
+    desk = type(simulated)(tmp_path / "data")
+    span = ("--start", "2024-01-01", "--end", "2024-03-31", "--symbols", "BTCUSDT")
+    asked = ("--run-id", "base", "--strategies", "vol_shock_mr_v1", "--source", "simulated")
+    done = desk.command("baseline", *asked, *span)
+    assert done.returncode == 0, done.stderr
+    assert "Quality of the cleaned bars" in done.stdout
+    assert "vol_shock_mean_reversion_v1" in done.stdout
+    assert len(table(desk, "base", "trades")) > 10
+    # Nothing passes on three months; a backtest of nothing is a result too.
+    assert (desk.root / "reports" / "strategy_blueprints" / "base" / "blueprints.jsonl").read_bytes() == b""
+    none = desk.command("simulate", "--run-id", "base", "--strategies", "blueprints")
+    assert none.returncode == 0, none.stderr
+    assert "0 trades" in none.stdout
+    assert len(table(desk, "base", "trades")) == 0
+    unknown = desk.command("simulate", "--run-id", "bass", "--strategies", "vol_shock_mr_v1")
+    assert unknown.returncode == 1
+    assert "Did you mean 'base'?" in unknown.stderr

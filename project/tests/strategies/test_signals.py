@@ -1,0 +1,130 @@
+"""What a rule trades is what the search measures: the same bars, the same trades, on a simulated market."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import pytest
+
+from backtest.discovery.hypotheses import event_trials
+from backtest.engine.account import neutral_account
+from backtest.engine.simulation import simulate
+from backtest.evaluation.backtest_tables import traded_like_tested
+from backtest.events.detect import detect_events
+from backtest.pipeline.worlds import inputs_of, with_features, world_bars
+from backtest.sources.simulated import SimulationSettings, simulate_market
+from backtest.spec.loader import Spec
+from backtest.strategies import parity
+from backtest.strategies.blueprints import Blueprint
+from backtest.strategies.compiled import CompiledRule, compile_rule
+from backtest.strategies.parity import certificates
+from backtest.strategies.portfolio import portfolio_market, portfolio_signals
+from backtest.strategies.rules import rule_of_strategy
+from backtest.strategies.signals import SIGNAL_SCHEMA, SymbolRows, invalidation_masks, market_rows, rule_signals
+from tests.strategies.cases import blueprints_from, passed
+
+pytestmark = pytest.mark.slow
+START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+SYMBOL = "BTCUSDT"
+EVENTS = ("VOL_SHOCK", "BREAKOUT_TRIGGER")
+STRATEGY = "liquidity_dislocation_mr_v1"
+
+
+@pytest.fixture(scope="module")
+def frame(spec: Spec) -> pl.DataFrame:
+    """Sixty days of a simulated symbol with the features that the rules name."""
+    bars = world_bars(simulate_market(SimulationSettings(start=START, days=60, seed=11)))[SYMBOL]
+    rule = compile_rule("x", rule_of_strategy(spec.strategies[STRATEGY], spec, [SYMBOL], spec.backtest.sizing), spec)
+    return with_features(bars, spec, inputs_of(spec, EVENTS) | rule.inputs)
+
+
+@pytest.fixture(scope="module")
+def rules(spec: Spec) -> list[CompiledRule]:
+    """Every trial of one leg of two event types as blueprints, unconditioned."""
+    made: list[Blueprint] = []
+    for event_type in EVENTS:
+        for trial in event_trials(spec, event_type):
+            if trial.policy.second_leg is None and trial.filter_verb is None:
+                side = 1 if trial.with_verb else -1
+                verb = str(trial.with_verb or trial.against_verb)
+                row = passed(
+                    verb, trial.policy.policy_id, side, event_type=event_type, horizon=trial.horizon, symbol=SYMBOL
+                )
+                made += blueprints_from(
+                    spec, row | {"candidate_id": f"{event_type}.{trial.policy.policy_id}.{trial.horizon}"}
+                )
+    return [compile_rule(one.blueprint_id, one, spec) for one in made]
+
+
+def test_entries_exits_and_returns_are_those_of_events_and_forward_trades(
+    spec: Spec, frame: pl.DataFrame, rules: list[CompiledRule]
+) -> None:
+    rows = SymbolRows(SYMBOL, frame)
+    events = detect_events(frame, [spec.events[name] for name in EVENTS], SYMBOL)
+    tested = []
+    for compiled in rules:
+        own = events.filter(pl.col("event_type") == compiled.rule.event_type)
+        at = np.searchsorted(frame["timestamp"].to_numpy(), own["timestamp"].to_numpy()).astype(np.int64)
+        stated = own["direction"].to_numpy().astype(np.float64)
+        fallback = rows.values(compiled.expressions["fallback_direction"])[at]
+        tested.append(parity.tested_trades(compiled, rows, at, np.where(stated != 0, stated, fallback)))
+    signals = pl.concat([rule_signals(compiled, rows) for compiled in rules])
+    bars = {SYMBOL: market_rows(rows, spec.bar_expressions)}
+    market = portfolio_market(bars, {SYMBOL: spec.contract(SYMBOL)}, spec.costs)
+    made, _ = portfolio_signals(signals, {}, market, [compiled.name for compiled in rules])
+    neutral = simulate(market.without_costs(), made, neutral_account())
+    found = certificates(pl.concat(tested), traded_like_tested(neutral, market, made), rules)
+    assert len(rules) >= 20
+    assert found["n_tested"].min() > 10
+    assert found.filter(pl.col("verdict") != "equal").is_empty()
+    assert (found["n_equal"] == found["n_tested"]).all()
+
+
+def test_a_certificate_tells_trades_that_differ(frame: pl.DataFrame, rules: list[CompiledRule]) -> None:
+    compiled, rows = rules[0], SymbolRows(SYMBOL, frame)
+    signals = rule_signals(compiled, rows).filter(pl.col("skipped").is_null())
+    at = np.searchsorted(frame["timestamp"].to_numpy(), signals["event_time"].to_numpy()).astype(np.int64)
+    tested = parity.tested_trades(
+        compiled, rows, at, compiled.rule.direction * signals["side"].to_numpy().astype(np.float64)
+    )
+    later = tested.with_columns(pl.col("exit_time") + pl.duration(minutes=5))
+    assert certificates(tested, tested, [compiled])["verdict"].to_list() == ["equal"]
+    assert certificates(tested, later, [compiled])["n_different"].to_list() == [len(tested)]
+    missing = certificates(tested, tested.head(5), [compiled]).row(0, named=True)
+    assert (missing["verdict"], missing["n_only_tested"]) == ("differs", len(tested) - 5)
+
+
+def test_cutting_off_the_future_changes_nothing_before_the_cut(
+    frame: pl.DataFrame, rules: list[CompiledRule], spec: Spec
+) -> None:
+    cut = 12_000
+    own = compile_rule("x", rule_of_strategy(spec.strategies[STRATEGY], spec, [SYMBOL], spec.backtest.sizing), spec)
+    whole, part = SymbolRows(SYMBOL, frame), SymbolRows(SYMBOL, frame.head(cut))
+    known = frame["timestamp"][cut - 1]
+    for compiled in (*rules, own):
+        full = rule_signals(compiled, whole).filter(pl.col("decision_time") <= known)
+        short = rule_signals(compiled, part).filter(pl.col("decision_time").is_not_null())
+        assert short.equals(full)
+    masks = invalidation_masks([own], whole)
+    assert invalidation_masks([own], part).equals(masks.head(cut))
+
+
+def test_what_lies_before_the_window_only_counts_for_cooldowns(frame: pl.DataFrame, rules: list[CompiledRule]) -> None:
+    compiled = rules[0]
+    whole = rule_signals(compiled, SymbolRows(SYMBOL, frame))
+    late = rule_signals(compiled, SymbolRows(SYMBOL, frame, first=9_000))
+    assert late.equals(whole.filter(pl.col("event_time") >= frame["timestamp"][9_000]))
+    assert whole.schema == pl.Schema(SIGNAL_SCHEMA)
+
+
+def test_an_occurrence_without_an_entry_says_why(frame: pl.DataFrame, rules: list[CompiledRule]) -> None:
+    retraces = next(compiled for compiled in rules if compiled.rule.policy.retrace_fraction is not None)
+    found = rule_signals(retraces, SymbolRows(SYMBOL, frame))
+    never = found.filter(pl.col("skipped") == "no close that it waited for")
+    assert len(never) > 0
+    assert never["decision_time"].null_count() == len(never)
+    # The first day of the frame has no expected volatility or usual turnover yet.
+    blind = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias("ex_ante_vol"))
+    assert set(rule_signals(retraces, SymbolRows(SYMBOL, blind))["skipped"]) == {"volatility or turnover unknown"}
