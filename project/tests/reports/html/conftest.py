@@ -46,9 +46,12 @@ def reports(made_results: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
     return root.report_list()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or another of the system; skipped where there is none."""
+    """Debian's Chromium, or another of the system; skipped where there is none.
+
+    It ends with the module: as long as it lives its event loop runs in this process, where no other test could start one.
+    """
     from playwright.sync_api import sync_playwright
 
     asked = os.environ.get("BACKTEST_TEST_BROWSER")
