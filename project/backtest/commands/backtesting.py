@@ -69,12 +69,13 @@ def simulate(run_id: RequiredRunId, strategies: Strategies = None, workers: Work
     import dataclasses
 
     from backtest.lake.paths import DataRoot
+    from backtest.pipeline.finished_run import request_for_run
     from backtest.pipeline.runs import TRADED
-    from backtest.pipeline.trading_again import request_to_trade
 
     names = _checked(strategies, run_id)
-    request = request_to_trade(DataRoot.from_environment(), spec_root(), run_id, names)
-    request = dataclasses.replace(request, workers=workers, cache=cache_asked())
+    request = request_for_run(DataRoot.from_environment(), spec_root(), run_id)
+    parameters = {**request.parameters, "strategies": names}
+    request = dataclasses.replace(request, parameters=parameters, workers=workers, cache=cache_asked())
     _print_traded(request, executed(request, TRADED))
 
 

@@ -18,7 +18,7 @@ def request_for_run(root: DataRoot, spec_root: Path, run_id: str) -> Request:
         known = sorted(path.parent.name for path in root.path.glob("lake/runs/*/design.json"))
         raise RunError(
             f"there is no discovery of a run {run_id} in {root.path}.{did_you_mean(run_id, known)} Runs: "
-            f"{', '.join(known[-10:]) or 'none'}. Make one: make discover-hybrid RUN_ID={run_id}"
+            f"{', '.join(known[-10:]) or 'none'}. Make one: make discover-edges RUN_ID={run_id}"
         )
     manifest = read_json(root.run_manifest(run_id))
     start, end = (

@@ -15,6 +15,7 @@ from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, Market
 from backtest.pipeline.history import manifest_of
 from backtest.pipeline.manifests import earlier_record
+from backtest.pipeline.results import run_candidates, run_robustness
 from backtest.reports.html.results import DataQuality, Missing, MonitorStatus, RunResults
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def gathered(root: DataRoot, spec_root: Path, run_id: str) -> RunResults:
         data=_data_quality(root, spec, run_id, symbols, folds),
         monitors=_monitors(root, run_id),
         calibration=_calibration(),
+        robustness=run_robustness(root, run_id),
         is_simulated=is_simulated,
         is_demonstration=is_simulated and _is_demonstration(root, spec),
         warnings=_warnings(manifest),
@@ -86,6 +88,7 @@ def input_files(root: DataRoot, run_id: str, symbols: Sequence[str]) -> list[Pat
         root.events(run_id),
         root.event_quality(run_id),
         root.kill_switch_status(run_id),
+        root.robustness(run_id),
         *(path for market in MARKETS for symbol in symbols for path in _quality_files(root, market, symbol)),
         *(path for folder in folders for path in month_files(folder)),
     ]
@@ -95,8 +98,6 @@ def input_files(root: DataRoot, run_id: str, symbols: Sequence[str]) -> list[Pat
 
 
 def _candidates(root: DataRoot, run_id: str) -> pl.DataFrame | Missing:
-    from backtest.pipeline.results import run_candidates
-
     if not any(root.reports("phase2", run_id).glob("*/candidates.parquet")):
         return Missing("This run has tested no hypotheses.", f"make discover-edges RUN_ID={run_id}")
     return run_candidates(root, run_id)

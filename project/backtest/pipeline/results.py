@@ -46,6 +46,24 @@ def run_placebo(root: DataRoot, run_id: str) -> pl.DataFrame | None:
     return read_parquet(path, PLACEBO_SCHEMA) if path.is_file() else None
 
 
+def run_robustness(root: DataRoot, run_id: str) -> pl.DataFrame | None:
+    """Verdicts on a run's candidates (`robustness.VERDICT_SCHEMA`).
+
+    None where robustness was not assessed, or on other candidates than there are now.
+    """
+    from backtest.evaluation.robustness import VERDICT_SCHEMA
+    from backtest.lake.files import content_hash, read_json, read_parquet
+
+    path, manifest = root.robustness(run_id), root.run(run_id) / "robustness.json"
+    if not path.is_file() or not manifest.is_file():
+        return None
+    recorded = read_json(manifest).get("input_files", {})
+    for candidates in root.reports("phase2", run_id).glob("*/candidates.parquet"):
+        if recorded.get(candidates.relative_to(root.path).as_posix()) != content_hash(candidates):
+            return None
+    return read_parquet(path, VERDICT_SCHEMA)
+
+
 def spec_hash_of(root: DataRoot, run_id: str) -> str | None:
     """The ontology hash in the run's manifest; None where there is no manifest."""
     from backtest.lake.files import read_json

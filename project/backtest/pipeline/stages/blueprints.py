@@ -30,6 +30,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.discovery.folds import Folds
     from backtest.lake.files import read_json, read_parquet, write_text
     from backtest.pipeline.cleaned_data import cleaned_data_hash
+    from backtest.pipeline.results import run_robustness
     from backtest.spec.loader import load_spec
     from backtest.strategies.blueprints import SearchFacts, compile_blueprints, to_jsonl
 
@@ -38,32 +39,18 @@ def run(plan: Plan, _partition: str) -> Outcome:
     candidates = pl.concat(
         [read_parquet(root.candidates(run_id, event_type), CANDIDATE_SCHEMA) for event_type in definitions.events]
     )
-    folds = Folds.from_json(design)
+    folds, verdicts = Folds.from_json(design), run_robustness(root, run_id)
     search = SearchFacts(
         run_id=run_id,
         tested=design["tested"],
         window=(design["discovery_start"], design["confirmation_end"]),
         data_hash=cleaned_data_hash(root, plan.symbols, folds.discovery_start, folds.confirmation_end),
         register_hash=design["register_hash"],
-        robustness=_robustness(plan),
+        robustness={} if verdicts is None else dict(verdicts.select("candidate_id", "verdict").iter_rows()),
     )
     blueprints = compile_blueprints(candidates, definitions, search)
     write_text(root.blueprints(run_id), to_jsonl(blueprints))
     return Outcome(outputs=(root.blueprints(run_id),), summary={"blueprints": len(blueprints)})
-
-
-def _robustness(plan: Plan) -> Mapping[str, str]:
-    """Verdict by candidate; none where robustness was not assessed, or on other candidates than there are now."""
-    from backtest.lake.files import content_hash, read_json, read_parquet
-
-    path, manifest = plan.root.robustness(plan.run_id), plan.root.run(plan.run_id) / "robustness.json"
-    if not path.is_file() or not manifest.is_file():
-        return {}
-    recorded = read_json(manifest).get("input_files", {})
-    now = {path.relative_to(plan.root.path).as_posix(): content_hash(path) for path in _candidate_files(plan)}
-    if any(recorded.get(name) != digest for name, digest in now.items()):
-        return {}
-    return dict(read_parquet(path).select("candidate_id", "verdict").iter_rows())
 
 
 def _candidate_files(plan: Plan) -> list[Path]:

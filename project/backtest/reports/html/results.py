@@ -99,6 +99,8 @@ class RunResults:
     monitors: Sequence[MonitorStatus | Missing]
     calibration: MeasuredErrorRates | Missing
     """What is shipped with the program."""
+    robustness: pl.DataFrame | None = None
+    """`robustness.VERDICT_SCHEMA` of the candidates that were assessed; None where none was."""
     is_simulated: bool = False
     """Whether the bars come from a simulated market."""
     is_demonstration: bool = False

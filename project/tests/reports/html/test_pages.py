@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from backtest.evaluation.robustness import VERDICT_SCHEMA
 from backtest.reports.html import formats
 from backtest.reports.html.colours import event_classes
+from backtest.reports.html.pages.candidate import candidate_page
 from backtest.reports.html.pages.funnel import funnel
 from backtest.reports.html.pages.rule import rule_in_words
 from backtest.reports.html.pages.selection import MOST_MISSES, MOST_PASSED, file_name, with_pages
 from backtest.reports.html.pages.table import as_script, table_data
 from backtest.reports.html.pages.verdict import of_candidates
+from backtest.reports.html.results import RunResults
 from backtest.reports.html.svg import Scale, date_ticks, element, path_of, round_step
 from backtest.reports.html.terms import TERMS, term
 from backtest.spec.loader import Spec, load_spec
@@ -163,6 +167,27 @@ def test_the_rule_in_words_says_side_entry_state_and_exit(made: Made, spec: Spec
     assert text.startswith("VOL_SHOCK on BTCUSDT (volatility of the last hour crosses above")
     assert "while the market is in state vol regime high: trade against the event's direction, at the next open" in text
     assert text.endswith("leave after 60 min.")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "failed", "reason", "shown"),
+    [
+        ("robust", "", None, "robust"),
+        ("fragile", "sub_periods, costs", None, "fragile: sub_periods, costs"),
+        ("not assessed", "", "fewer than 50 events", "not assessed: fewer than 50 events"),
+    ],
+)
+def test_a_candidates_page_has_its_verdict_and_why(
+    made_results: Callable[..., RunResults], verdict: str, failed: str, reason: str | None, shown: str
+) -> None:
+    results = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5)
+    row = results.candidates.sort("gate_phase2_final").row(-1, named=True)
+    assert "has not been made" in candidate_page(results, row, {row["event_type"]: "event-0"})
+    columns = {"candidate_id": row["candidate_id"], "verdict": verdict, "failed_checks": failed, "reason": reason}
+    verdicts = pl.DataFrame([columns], schema={name: VERDICT_SCHEMA[name] for name in columns})
+    page = candidate_page(dataclasses.replace(results, robustness=verdicts), row, {row["event_type"]: "event-0"})
+    assert f">{shown}<" in page
+    assert "has not been made" not in page
 
 
 def test_every_barrier_of_a_policy_is_told_from_the_trades_side(made: Made, spec: Spec) -> None:

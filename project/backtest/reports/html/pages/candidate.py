@@ -71,8 +71,10 @@ def candidate_page(results: RunResults, row: Mapping[str, Any], colours: Mapping
         study=_study(study, row) if study is not None else None,
         studies_missing=results.studies_missing or Missing(NOT_A_TRADE, command),
         gates=_gates(row, profile),
-        robustness=_robustness(row, profile, study),
-        robustness_missing=Missing(
+        robustness=[*_verdict(results, row), *_robustness(row, profile, study)],
+        robustness_missing=None
+        if results.robustness is not None
+        else Missing(
             "The robustness analysis has not been made for this run.", f"make discover-hybrid RUN_ID={results.run_id}"
         ),
         definitions=_definitions(results, row),
@@ -299,6 +301,22 @@ def _gates(row: Mapping[str, Any], profile: GateProfile) -> list[dict[str, Any]]
         }
         for gate in GATES
     ]
+
+
+def _verdict(results: RunResults, row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The verdict on a candidate; none where the analysis was not made at all."""
+    import polars as pl
+
+    from backtest.evaluation.robustness import NOT_ASSESSED
+
+    if results.robustness is None:
+        return []
+    own = results.robustness.filter(pl.col("candidate_id") == row["candidate_id"])
+    if own.is_empty():
+        return [{"name": "Verdict", "value": f"{NOT_ASSESSED}: only what passed and the nearest misses are"}]
+    found = own.row(0, named=True)
+    why = found["reason"] or found["failed_checks"]
+    return [{"name": "Verdict", "value": f"{found['verdict']}: {why}" if why else found["verdict"]}]
 
 
 def _robustness(row: Mapping[str, Any], profile: GateProfile, study: CandidateStudy | None) -> list[dict[str, str]]:

@@ -137,9 +137,18 @@ def _bar(value: int, most: int) -> Markup:
 def _later_missing(results: RunResults) -> list[Missing]:
     if isinstance(results.candidates, Missing):
         return []
+    if results.robustness is None:
+        return [
+            Missing("Robustness is not judged for this run.", f"make discover-hybrid RUN_ID={results.run_id}"),
+        ]
+    from backtest.evaluation.robustness import ROBUST
+
+    verdicts = results.robustness["verdict"]
     return [
         Missing(
-            "Robustness and promotion are not judged for this run.", f"make discover-hybrid RUN_ID={results.run_id}"
+            f"Of {len(verdicts):,} candidates and nearest misses looked at, {(verdicts == ROBUST).sum():,} are robust; each "
+            "one's page says why. Promotion is judged apart, in reports/promotions.",
+            f"backtest promote --run-id {results.run_id}",
         ),
     ]
 
