@@ -16,7 +16,7 @@ from backtest.lake.paths import DataRoot, Market
 from backtest.pipeline.history import manifest_of
 from backtest.pipeline.manifests import earlier_record
 from backtest.pipeline.results import run_candidates, run_robustness
-from backtest.reports.html.results import DataQuality, Missing, MonitorStatus, RunResults
+from backtest.reports.html.results import BacktestResults, DataQuality, Missing, MonitorStatus, RunResults
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from backtest.spec.loader import Spec
 
 SIMULATED: Final = "simulated"
+BACKTEST_SUMMARY: Final = "summary.json"
+BACKTEST_TABLES: Final = {
+    name: f"{name}.parquet"
+    for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation")
+}
 MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
 
@@ -68,6 +73,7 @@ def gathered(root: DataRoot, spec_root: Path, run_id: str) -> RunResults:
         data=_data_quality(root, spec, run_id, symbols, folds),
         monitors=_monitors(root, run_id),
         calibration=_calibration(),
+        backtest=_backtest(root, run_id),
         robustness=run_robustness(root, run_id),
         is_simulated=is_simulated,
         is_demonstration=is_simulated and _is_demonstration(root, spec),
@@ -89,6 +95,7 @@ def input_files(root: DataRoot, run_id: str, symbols: Sequence[str]) -> list[Pat
         root.event_quality(run_id),
         root.kill_switch_status(run_id),
         root.robustness(run_id),
+        *(root.backtest(run_id, file) for file in (BACKTEST_SUMMARY, *BACKTEST_TABLES.values())),
         *(path for market in MARKETS for symbol in symbols for path in _quality_files(root, market, symbol)),
         *(path for folder in folders for path in month_files(folder)),
     ]
@@ -236,6 +243,13 @@ def _bounds(folds: Folds | None) -> tuple[dt.datetime | None, dt.datetime | None
         dt.datetime.combine(day, dt.time(), dt.UTC) for day in (folds.discovery_start, folds.confirmation_end)
     )
     return first, last
+
+
+def _backtest(root: DataRoot, run_id: str) -> BacktestResults | None:
+    if not root.backtest(run_id, BACKTEST_SUMMARY).is_file():
+        return None
+    tables = {name: read_parquet(root.backtest(run_id, file)) for name, file in BACKTEST_TABLES.items()}
+    return BacktestResults(**tables, summary=read_json(root.backtest(run_id, BACKTEST_SUMMARY)))
 
 
 # -- operations ---------------------------------------------------------------------------------------------

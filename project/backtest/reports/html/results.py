@@ -78,6 +78,20 @@ class MonitorStatus:
 
 
 @dataclass(frozen=True)
+class BacktestResults:
+    """The tables of a run's backtest as docs/backtest.md describes them, and ``summary.json``."""
+
+    metrics: pl.DataFrame
+    equity: pl.DataFrame
+    strategy_returns: pl.DataFrame
+    monthly: pl.DataFrame
+    costs: pl.DataFrame
+    capacity: pl.DataFrame
+    correlation: pl.DataFrame
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class RunResults:
     """One run, as far as it went. A section is its data, or `Missing`."""
 
@@ -99,6 +113,8 @@ class RunResults:
     monitors: Sequence[MonitorStatus | Missing]
     calibration: MeasuredErrorRates | Missing
     """What is shipped with the program."""
+    backtest: BacktestResults | None = None
+    """None where no strategy was backtested."""
     robustness: pl.DataFrame | None = None
     """`robustness.VERDICT_SCHEMA` of the candidates that were assessed; None where none was."""
     is_simulated: bool = False

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from backtest.reports.html import formats
 from backtest.reports.html.colours import event_classes
+from backtest.reports.html.pages.backtest import backtest_page
 from backtest.reports.html.pages.calibration import calibration_report_page
 from backtest.reports.html.pages.candidate import candidate_page
 from backtest.reports.html.pages.data_quality import data_page
@@ -49,19 +50,7 @@ def report_files(results: RunResults) -> Iterator[tuple[str, str]]:
     yield "hypothesis.html", hypothesis_page(results)
     yield from event_pages(results, colours, paged)
     yield "data.html", data_page(results)
-    yield (
-        "backtest.html",
-        missing_page(
-            results,
-            "backtest.html",
-            "Backtest",
-            "What the strategies of this run would have earned, trade by trade, with costs, funding and risk limits.",
-            Missing(
-                "No strategy has been backtested in this run.",
-                f"make discover-hybrid-backtest RUN_ID={results.run_id} STRATEGIES=NAME",
-            ),
-        ),
-    )
+    yield "backtest.html", backtest_page(results)
     if isinstance(results.calibration, Missing):
         yield (
             "calibration.html",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +15,14 @@ import pytest
 from backtest.evaluation.robustness import VERDICT_SCHEMA
 from backtest.reports.html import formats
 from backtest.reports.html.colours import event_classes
+from backtest.reports.html.pages.backtest import backtest_page
 from backtest.reports.html.pages.candidate import candidate_page
 from backtest.reports.html.pages.funnel import funnel
 from backtest.reports.html.pages.rule import rule_in_words
 from backtest.reports.html.pages.selection import MOST_MISSES, MOST_PASSED, file_name, with_pages
 from backtest.reports.html.pages.table import as_script, table_data
 from backtest.reports.html.pages.verdict import of_candidates
-from backtest.reports.html.results import RunResults
+from backtest.reports.html.results import BacktestResults, RunResults
 from backtest.reports.html.svg import Scale, date_ticks, element, path_of, round_step
 from backtest.reports.html.terms import TERMS, term
 from backtest.spec.loader import Spec, load_spec
@@ -55,8 +58,6 @@ def test_ticks_are_one_two_or_five(rough: float, step: float) -> None:
 
 
 def test_date_ticks_are_first_days_of_months_or_years() -> None:
-    import datetime as dt
-
     assert [text for _, text in date_ticks(dt.date(2023, 11, 5), dt.date(2024, 3, 2))] == ["Dec", "2024", "Feb", "Mar"]
     assert [text for _, text in date_ticks(dt.date(2019, 5, 1), dt.date(2024, 5, 1))] == [
         "2020",
@@ -188,6 +189,39 @@ def test_a_candidates_page_has_its_verdict_and_why(
     page = candidate_page(dataclasses.replace(results, robustness=verdicts), row, {row["event_type"]: "event-0"})
     assert f">{shown}<" in page
     assert "has not been made" not in page
+
+
+def test_the_backtest_page_tells_what_was_earned_in_which_span(made_results: Callable[..., RunResults]) -> None:
+    results = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5)
+    assert "No strategy has been backtested" in backtest_page(results)
+    figures = dict.fromkeys(
+        ("n_days", "max_drawdown_days", "n_ambiguous", "annual_return", "sharpe_standard_error", "turnover_per_year",
+         "mean_exposure", "expectancy", "expectancy_low", "expectancy_high", "net_usd"), 1.0
+    )  # fmt: skip
+    row = {"scope": "portfolio", "name": "", "bound": "worst", "n_trades": 7, "max_drawdown": -0.25, "hit_rate": 0.5,
+           "sharpe_ratio": 1.5, **figures}  # fmt: skip
+    metrics = pl.DataFrame(
+        [{**row, "span": "whole", "total_return": 0.21}, {**row, "span": "after", "total_return": -0.1}]
+    )
+    stamps = pl.datetime_range(
+        dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2024, 1, 3, tzinfo=dt.UTC), "12h", eager=True
+    )
+    equity = pl.DataFrame({"timestamp": stamps}).with_columns(
+        equity=pl.lit(1000.0), equity_best=pl.lit(1000.0), drawdown=pl.lit(0.0), gross_exposure=pl.lit(0.0),
+        net_exposure=pl.lit(0.0),
+    )  # fmt: skip
+    nothing = pl.DataFrame(schema={"scope": pl.String, "strategy": pl.String, "net_usd": pl.Float64})
+    found = BacktestResults(
+        metrics=metrics, equity=equity, strategy_returns=nothing, costs=nothing, correlation=nothing,
+        monthly=pl.DataFrame({"month": ["2024-01", "2024-02"], "return": [0.1, 0.1]}),
+        capacity=pl.DataFrame(schema={"starting_equity_usd": pl.Float64}),
+        summary={"strategies": [{}], "warnings": [HOSTILE], "n_trades": 7},
+    )  # fmt: skip
+    page = backtest_page(dataclasses.replace(results, backtest=found))
+    assert "7 trades of 1 strategy: 21.0" in page
+    assert "Out of sample: \N{MINUS SIGN}10.0" in page
+    assert re.search(r"<b>21\.0\s*%</b>", page), "the months compound: 1.1 x 1.1"
+    assert "<script>alert" not in page
 
 
 def test_every_barrier_of_a_policy_is_told_from_the_trades_side(made: Made, spec: Spec) -> None:
