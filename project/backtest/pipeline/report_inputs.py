@@ -37,7 +37,7 @@ SIMULATED: Final = "simulated"
 BACKTEST_SUMMARY: Final = "summary.json"
 BACKTEST_TABLES: Final = {
     name: f"{name}.parquet"
-    for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation")
+    for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation", "trades")
 }
 MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
