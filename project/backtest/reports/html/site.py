@@ -21,6 +21,7 @@ from backtest.reports.html.pages.others import (
     terms_page,
 )
 from backtest.reports.html.pages.overview import overview, run_funnel
+from backtest.reports.html.pages.promotion import promotion_page
 from backtest.reports.html.pages.selection import file_name, with_pages
 from backtest.reports.html.pages.table import as_script, table_data
 from backtest.reports.html.pages.verdict import verdict
@@ -50,6 +51,7 @@ def report_files(results: RunResults) -> Iterator[tuple[str, str]]:
     yield "hypothesis.html", hypothesis_page(results)
     yield from event_pages(results, colours, paged)
     yield "data.html", data_page(results)
+    yield "promotion.html", promotion_page(results, paged, colours)
     yield "backtest.html", backtest_page(results)
     if isinstance(results.calibration, Missing):
         yield (

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,6 +19,8 @@ from backtest.reports.html.colours import event_classes
 from backtest.reports.html.pages.backtest import backtest_page
 from backtest.reports.html.pages.candidate import candidate_page
 from backtest.reports.html.pages.funnel import funnel
+from backtest.reports.html.pages.overview import overview, run_funnel
+from backtest.reports.html.pages.promotion import promotion_page
 from backtest.reports.html.pages.rule import rule_in_words
 from backtest.reports.html.pages.selection import MOST_MISSES, MOST_PASSED, file_name, with_pages
 from backtest.reports.html.pages.table import as_script, table_data
@@ -103,6 +106,47 @@ def test_the_funnel_counts_each_loss_once_and_names_its_reason(made: Made, spec:
     assert {step.term for step in steps} <= TERMS.keys()
 
 
+def test_the_funnel_ends_with_robust_and_promoted_or_says_that_they_were_not_judged(made_results: Any) -> None:
+    results = made_results(n_hypotheses=60, n_passed=4, days=60, events_a_day=0.5)
+    steps = run_funnel(results)
+    assert [(step.name, step.left) for step in steps[-3:]] == [
+        ("Stable: passed every gate", 4), ("Robust", 2), ("Promoted", 2)
+    ]  # fmt: skip
+    assert steps[-2].reasons == "fragile: sub periods"
+    lost = dataclasses.replace(
+        results,
+        promotion=dataclasses.replace(
+            results.promotion,
+            promotions=results.promotion.promotions.with_columns(
+                is_promoted=pl.lit(value=False), failed_gates=pl.lit("walk_forward_net, cusum")
+            ),
+        ),
+    )
+    assert (run_funnel(lost)[-1].left, run_funnel(lost)[-1].reasons) == (0, "walk forward net")
+    page = overview(dataclasses.replace(results, robustness=None, promotion=None), {})
+    assert "Not judged in this run." in page
+    assert "backtest promote --run-id made_up" in page
+    assert run_funnel(dataclasses.replace(results, robustness=None))[-1].name == "Stable: passed every gate"
+
+
+def test_the_promotion_page_has_each_gate_with_its_reason_and_what_came_of_the_training_windows(
+    made_results: Any,
+) -> None:
+    results = made_results(n_hypotheses=60, n_passed=4, days=60, events_a_day=0.5)
+    page = promotion_page(results, set(), {})
+    assert "2 of 4 candidates that passed every gate of the discovery are promoted." in page
+    assert page.count('data-tip="failed: passed with a margin of 0.1"') == 2
+    assert page.count('data-tip="not asked: ') == 4
+    assert "3.2 … 18.8" in page, "11 bps with a standard error of 4"
+    assert "too few to choose among" in page
+    bare = promotion_page(dataclasses.replace(results, promotion=None), set(), {})
+    assert "No candidate of this run has been held to the promotion." in bare
+    row = results.candidates.filter("gate_phase2_final").row(0, named=True)
+    own = candidate_page(results, row, {})
+    assert ">deflated sharpe</th>" in own
+    assert "variation 2 (worst of 3)" in own
+
+
 def test_the_verdict_says_what_passed_or_that_nothing_did(made: Made) -> None:
     found = of_candidates(made({}, {"symbol": "BTCUSDT"}, {"failed": ["confirmed"]}))
     assert found.startswith("2 hypotheses of 3 passed every gate: 1 trade on 1 event type")
@@ -183,7 +227,8 @@ def test_a_candidates_page_has_its_verdict_and_why(
 ) -> None:
     results = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5)
     row = results.candidates.sort("gate_phase2_final").row(-1, named=True)
-    assert "has not been made" in candidate_page(results, row, {row["event_type"]: "event-0"})
+    bare = dataclasses.replace(results, robustness=None, robustness_checks=None)
+    assert "has not been made" in candidate_page(bare, row, {row["event_type"]: "event-0"})
     columns = {"candidate_id": row["candidate_id"], "verdict": verdict, "failed_checks": failed, "reason": reason}
     verdicts = pl.DataFrame([columns], schema={name: VERDICT_SCHEMA[name] for name in columns})
     page = candidate_page(dataclasses.replace(results, robustness=verdicts), row, {row["event_type"]: "event-0"})
