@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
 
 from backtest.discovery.atoms import ATOM_PREFIX
 from backtest.discovery.day_scores import SUM_TRUTH, WITHOUT
@@ -217,13 +216,15 @@ def judged(register: pl.DataFrame, scores: pl.DataFrame, candidates: pl.DataFram
     n = trades.n + np.where(is_filter, others.n - 1, 0.0)
     truth = trades.truth - np.where(is_filter, others.truth, 0.0)
 
+    from scipy.special import stdtr
+
     def figures(name: str) -> Floats:
         return ordered[name].fill_null(np.nan).to_numpy()
 
     eligible = ordered["gate_eligible"].to_numpy()
     can_with, can_against = (register[name].is_not_null().to_numpy() for name in ("with_verb", "against_verb"))
     naive_sign = np.where(can_with & can_against, np.where(naive_t < 0, -1.0, 1.0), np.where(can_with, 1.0, -1.0))
-    one_sided = stats.t.sf(naive_sign * naive_t, np.maximum(n - 1, 1))
+    one_sided = stdtr(np.maximum(n - 1, 1), -naive_sign * naive_t)
     p_naive = np.where(eligible, np.where(can_with & can_against, 2 * one_sided, one_sided), np.nan)
     p_cluster = figures("p_value")
     sign = ordered["direction"].to_numpy().astype(np.float64)
@@ -346,5 +347,7 @@ def tails_of(closes: Floats) -> tuple[float, float, float]:
     def autocorrelation(lag: int) -> float:
         pairs = np.isfinite(size[:-lag]) & np.isfinite(size[lag:])
         return float(np.corrcoef(size[:-lag][pairs], size[lag:][pairs])[0, 1])
+
+    from scipy import stats
 
     return float(stats.kurtosis(usable, fisher=False)), autocorrelation(1), autocorrelation(288)
