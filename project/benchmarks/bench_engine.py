@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ def portfolio(n_bars: int = N_BARS, n_signals: int = N_SIGNALS) -> tuple[Any, An
 
 
 def _vectorbt(market: Any, signals: Any) -> dict[str, float]:
-    import other_engines
+    from other_engines import environments
 
     entry = signals.decision_bar + 1
     inside = entry < market.n_bars
@@ -129,8 +128,8 @@ def _vectorbt(market: Any, signals: Any) -> dict[str, float]:
         },
     }
     try:
-        return other_engines.run("vectorbt", Path(__file__).with_name("columns_in_vectorbt.py"), arrays)
-    except other_engines.NotInstallableError as fault:
+        return environments.run("vectorbt", "columns_in_vectorbt.py", arrays)[0]
+    except environments.NotInstallableError as fault:
         print(fault, file=sys.stderr)
         return {}
 

@@ -26,6 +26,7 @@ def made_results(
     n_passed: int = 4,
     days: int = 120,
     events_a_day: float = 1.5,
+    n_trades: int = 120,
     run_id: str = "made_up",
     hostile: str = "",
 ) -> RunResults:
@@ -52,6 +53,7 @@ def made_results(
     studies = studies_of(symbols, spec, with_pages(candidates), events)
     if hostile:
         candidates, events, studies = _with_hostile(candidates, events, studies, hostile)
+    robustness = _robustness(candidates, hostile)
     return RunResults(
         run_id=run_id,
         manifest={
@@ -93,6 +95,11 @@ def made_results(
             Missing("No drift has been measured on this run.", "backtest monitor-feature-drift"),
         ],
         calibration=Missing("Nothing has been calibrated here.", "make calibrate QUICK=1"),
+        robustness=robustness[0],
+        robustness_checks=robustness[1],
+        promotion=_promotion(candidates, hostile),
+        placebo=_placebo(candidates, rng),
+        backtest=_backtest(days, n_trades, hostile, rng),
         warnings=[hostile or "one event type is unavailable"],
         stages=[("candidates", "finished", 4.5)],
     )
@@ -237,6 +244,182 @@ def _candidates(spec: Spec, n: int, n_passed: int, rng: np.random.Generator) -> 
     )
     return frame.select(pl.col(name).cast(dtype) for name, dtype in CANDIDATE_SCHEMA.items()).with_columns(
         pl.col(pl.Float64).fill_nan(None)
+    )
+
+
+def _robustness(candidates: pl.DataFrame, hostile: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Every second of those that passed is robust; the first check of the others failed."""
+    from backtest.evaluation.robustness import CHECKS, DETAIL_SCHEMA, VERDICT_SCHEMA
+
+    passed = candidates.filter("gate_phase2_final").with_row_index("_row")
+    is_robust = pl.col("_row") % 2 == 0
+    verdicts = passed.with_columns(
+        pl.when(is_robust).then(pl.lit("robust")).otherwise(pl.lit("fragile")).alias("verdict"),
+        pl.when(is_robust).then(pl.lit("")).otherwise(pl.lit(hostile or CHECKS[0])).alias("failed_checks"),
+        pl.lit("").alias("not_judged"),
+        pl.lit("").alias("reason"),
+        pl.lit(5e-4).alias("bootstrap_low"),
+        pl.lit(15e-4).alias("bootstrap_high"),
+        *(pl.lit(value=True).alias(f"check_{name}") for name in CHECKS),
+    )
+    details = [
+        {
+            "candidate_id": name,
+            "check": check,
+            "variation": hostile or f"variation {number}",
+            "n_events": 120,
+            "mean": 1e-3,
+            "value": 0.8 - 0.1 * number,
+            "limit": 0.3,
+            "passed": True,
+            "note": None,
+        }
+        for name in passed["candidate_id"]
+        for check in CHECKS
+        for number in range(3)
+    ]
+    return verdicts.select(pl.col(name).cast(kind) for name, kind in VERDICT_SCHEMA.items()), pl.DataFrame(
+        details, schema=DETAIL_SCHEMA
+    )
+
+
+def _promotion(candidates: pl.DataFrame, hostile: str) -> Any:
+    from backtest.evaluation.promotion import GATE_SCHEMA, PROMOTION_SCHEMA
+    from backtest.evaluation.walk_forward import FOLD_SCHEMA
+    from backtest.reports.html.results import PromotionResults
+
+    passed = candidates.filter("gate_phase2_final").with_row_index("_row")
+    is_promoted = pl.col("_row") % 2 == 0
+    names = ("eligible", "deflated_sharpe", "robustness", "walk_forward_net", "backtest")
+    promotions = passed.with_columns(
+        pl.lit(12e-4).alias("test_net"),
+        is_promoted.alias("is_promoted"),
+        pl.when(is_promoted).then(pl.lit("")).otherwise(pl.lit("deflated_sharpe")).alias("failed_gates"),
+        pl.when(is_promoted).then(pl.lit("")).otherwise(pl.lit(hostile or "missed by 0.2")).alias("reason"),
+    )
+    gates = [
+        {
+            "candidate_id": name,
+            "gate": gate,
+            "passed": None if gate == "backtest" else promoted or gate != "deflated_sharpe",
+            "value": 0.1,
+            "limit": 0.0,
+            "reason": hostile or f"{gate} of the promotion profile passed with a margin of 0.1",
+        }
+        for name, promoted in promotions.select("candidate_id", "is_promoted").iter_rows()
+        for gate in names
+    ]
+    days = {"train_start": START, "train_end": START, "test_start": START, "test_end": START}
+    counts = {"fold": 1, "n_tested": 900, "n_found": 4, "n_book": 2, "n_trades": 150, "n_days": 30}
+    folds = pl.DataFrame(
+        [{**days, **counts, "expected_net": 14e-4, "net": 11e-4, "net_standard_error": 4e-4}], schema=FOLD_SCHEMA
+    )
+    overfitting = {"probability": 0.1, "n_trials": 900, "n_halvings": 924}
+    return PromotionResults(
+        promotions.select(pl.col(name).cast(kind) for name, kind in PROMOTION_SCHEMA.items()),
+        pl.DataFrame(gates, schema=GATE_SCHEMA),
+        folds,
+        {"search": overfitting, "passed": {**overfitting, "probability": None}},
+    )
+
+
+def _placebo(candidates: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    from backtest.discovery.placebo import PLACEBO_SCHEMA
+
+    passed = candidates.filter("is_confirmation_candidate")
+    size = len(passed)
+    return passed.with_columns(
+        pl.lit(900).alias("placebo_n_events"),
+        pl.Series("placebo_mean", rng.normal(0, 1e-4, size)),
+        pl.lit(-3e-4).alias("placebo_low"),
+        pl.lit(3e-4).alias("placebo_high"),
+        pl.lit(15e-4).alias("placebo_difference"),
+        pl.lit(3e-4).alias("placebo_difference_standard_error"),
+        pl.Series("placebo_p", rng.random(size)),
+    ).select(pl.col(name).cast(kind) for name, kind in PLACEBO_SCHEMA.items())
+
+
+def _backtest(days: int, n_trades: int, hostile: str, rng: np.random.Generator) -> Any:
+    from backtest.reports.html.results import BacktestResults
+
+    names = [hostile or "first_v1", "second_v1"]
+    dates = [START + dt.timedelta(days=index) for index in range(days)]
+    begin = dt.datetime.combine(START, dt.time(), dt.UTC)
+    stamps = [begin + dt.timedelta(days=index) for index in range(days)]
+    numbers = (
+        *("n_days", "n_trades", "total_return", "sharpe_ratio", "sharpe_standard_error", "max_drawdown", "hit_rate"),
+        *("max_drawdown_days", "mean_exposure", "turnover_per_year", "expectancy", "expectancy_low", "expectancy_high"),
+        *("net_usd", "n_ambiguous"),
+    )
+    metrics = [
+        {"scope": scope, "name": name, "span": span, "bound": bound, **{one: 0.4 + rng.random() for one in numbers}}
+        for scope, name in (("portfolio", ""), *(("strategy", name) for name in names))
+        for span in ("whole", "in_sample", "confirmation")
+        for bound in ("worst", "best")
+    ]
+    parts = ("fees", "spread", "impact", "funding", "liquidation_fee")
+    costs = {f"{name}_bps": 2.0 for name in parts} | {"gross_bps": 20.0, "net_bps": 10.0}
+    entry = np.sort(rng.integers(0, days * BARS_A_DAY, n_trades))
+    trades = pl.DataFrame(
+        {
+            "event_id": [f"{number}" for number in range(n_trades)],
+            "leg": rng.integers(0, 2, n_trades),
+            "strategy": rng.choice(names, n_trades),
+            "instrument": rng.choice(list(SYMBOLS), n_trades),
+            "side": rng.choice([-1, 1], n_trades),
+            "entry_time": [begin + dt.timedelta(minutes=5 * int(bar)) for bar in entry],
+            "reason": rng.choice([hostile or "horizon", "stop"], n_trades),
+            "notional": np.full(n_trades, 10_000.0),
+            **{name: np.full(n_trades, 2.0) for name in ("fees", "slippage", "funding")},
+            "gross": rng.normal(10, 40, n_trades),
+            "mfe": rng.random(n_trades) * 1e-2,
+            "mae": rng.random(n_trades) * 1e-2,
+            "bars_held": rng.integers(1, 48, n_trades),
+            "span": rng.choice(["in_sample", "confirmation"], n_trades),
+        }
+    ).with_columns((pl.col("gross") - 6.0).alias("net"))
+    equity = 1e5 * np.cumprod(1 + rng.normal(1e-3, 1e-2, days))
+    return BacktestResults(
+        metrics=pl.DataFrame(metrics),
+        equity=pl.DataFrame(
+            {
+                "timestamp": stamps,
+                "equity": equity,
+                "equity_best": equity * 1.01,
+                "drawdown": equity / np.maximum.accumulate(equity) - 1,
+                "gross_exposure": equity * 0.4,
+                "net_exposure": equity * 0.1,
+            }
+        ),
+        strategy_returns=pl.DataFrame(
+            {
+                "day": dates * 2,
+                "strategy": [names[0]] * days + [names[1]] * days,
+                "net_usd": rng.normal(5, 50, 2 * days),
+            }
+        ),
+        monthly=pl.DataFrame({"month": ["2023-01", "2023-02"], "return": [0.02, -0.01]}),
+        costs=pl.DataFrame([{"scope": "portfolio", "name": "", **costs}]),
+        capacity=pl.DataFrame(
+            [
+                {"starting_equity_usd": 1e5, "total_return": 0.1, "sharpe_ratio": 1.0, "net_bps": 9.0}
+                | {"notional_over_equity": 4.0, "n_trades": n_trades}
+            ]
+        ),
+        correlation=pl.DataFrame({"first": [names[0]], "second": [names[1]], "correlation": [0.3]}),
+        trades=trades,
+        summary={
+            "strategies": names,
+            "warnings": [hostile or "IN-SAMPLE"],
+            "n_trades": n_trades,
+            "folds": {
+                "confirmation_start": str(START + dt.timedelta(days=int(days * 0.7))),
+                "confirmation_end": str(START + dt.timedelta(days=days - 5)),
+            },
+            "skipped": [{"stage": "account", "reason": hostile or "cap", "n": 3}],
+            "n_parity": 2,
+            "n_parity_equal": 2,
+        },
     )
 
 

@@ -29,6 +29,8 @@ def load(path: Path) -> ModuleType:
     specification = importlib.util.spec_from_file_location(path.stem, path)
     if specification is None or specification.loader is None:
         raise SystemExit(f"{path} cannot be imported")
+    # What benchmarks and tests share lies beside this folder.
+    sys.path.append(str(FOLDER.parent))
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     missing = [name for name in ("NAME", "run") if not hasattr(module, name)]

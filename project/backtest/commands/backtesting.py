@@ -76,7 +76,7 @@ def simulate(run_id: RequiredRunId, strategies: Strategies = None, workers: Work
     request = request_for_run(DataRoot.from_environment(), spec_root(), run_id)
     parameters = {**request.parameters, "strategies": names}
     request = dataclasses.replace(request, parameters=parameters, workers=workers, cache=cache_asked())
-    _print_traded(request, executed(request, TRADED))
+    _print_traded(request, executed(request, (*TRADED, "report")))
 
 
 def _checked(strategies: str | None, run_id: str | None) -> str:

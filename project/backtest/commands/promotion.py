@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from backtest.command_options import RequiredRunId, Workers, spec_root
+from backtest.run_results import say_next
 from backtest.terminal_output import show
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def walk_forward(run_id: RequiredRunId, workers: Workers = None) -> None:
 
     report, root = _executed(run_id, WALK_FORWARD, workers)
     print_walk_forward(root, report.run_id)
-    print(f"\nNext: which candidates are promoted: backtest promote --run-id {report.run_id}")
+    say_next(f"which candidates are promoted: backtest promote --run-id {report.run_id}")
 
 
 def promote(run_id: RequiredRunId, workers: Workers = None) -> None:
@@ -42,9 +43,10 @@ def promote(run_id: RequiredRunId, workers: Workers = None) -> None:
     """
     from backtest.pipeline.runs import EVALUATION, PROMOTION, WALK_FORWARD
 
-    report, root = _executed(run_id, (*EVALUATION, *WALK_FORWARD, *PROMOTION), workers)
+    report, root = _executed(run_id, (*EVALUATION, *WALK_FORWARD, *PROMOTION, "report"), workers)
     print_walk_forward(root, report.run_id)
     print_promotions(root, report.run_id)
+    say_next(f"each gate with its reason, candidate by candidate: {root.report(report.run_id) / 'promotion.html'}")
 
 
 def print_walk_forward(root: DataRoot, run_id: str) -> None:

@@ -15,7 +15,15 @@ from backtest.lake.paths import DataRoot, Market
 from backtest.outside_bytes import parsed_json
 from backtest.pipeline.history import manifest_of
 from backtest.pipeline.manifests import earlier_record
-from backtest.pipeline.results import run_candidates, run_robustness
+from backtest.pipeline.results import (
+    PROMOTION_FILES,
+    WALK_FORWARD_FILES,
+    run_candidates,
+    run_placebo,
+    run_promotion,
+    run_robustness,
+    run_robustness_checks,
+)
 from backtest.reports.html.results import BacktestResults, DataQuality, Missing, MonitorStatus, RunResults
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ SIMULATED: Final = "simulated"
 BACKTEST_SUMMARY: Final = "summary.json"
 BACKTEST_TABLES: Final = {
     name: f"{name}.parquet"
-    for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation")
+    for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation", "trades")
 }
 MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
@@ -75,6 +83,9 @@ def gathered(root: DataRoot, spec_root: Path, run_id: str) -> RunResults:
         calibration=_calibration(),
         backtest=_backtest(root, run_id),
         robustness=run_robustness(root, run_id),
+        robustness_checks=run_robustness_checks(root, run_id),
+        promotion=run_promotion(root, run_id),
+        placebo=run_placebo(root, run_id),
         is_simulated=is_simulated,
         is_demonstration=is_simulated and _is_demonstration(root, spec),
         warnings=_warnings(manifest),
@@ -94,7 +105,11 @@ def input_files(root: DataRoot, run_id: str, symbols: Sequence[str]) -> list[Pat
         root.events(run_id),
         root.event_quality(run_id),
         root.kill_switch_status(run_id),
+        root.placebo(run_id),
         root.robustness(run_id),
+        root.robustness_checks(run_id),
+        *(root.promotions(run_id, file) for file in PROMOTION_FILES),
+        *(root.walk_forward(run_id, file) for file in WALK_FORWARD_FILES),
         *(root.backtest(run_id, file) for file in (BACKTEST_SUMMARY, *BACKTEST_TABLES.values())),
         *(path for market in MARKETS for symbol in symbols for path in _quality_files(root, market, symbol)),
         *(path for folder in folders for path in month_files(folder)),

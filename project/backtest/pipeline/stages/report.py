@@ -35,7 +35,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
 STAGE = Stage(
     name="report",
     title="Writing the report",
-    reads=("candidates", "blueprints", "robustness", "backtest"),
+    reads=("candidates", "blueprints", "placebo", "robustness", "backtest", "promotions"),
     writes=("report",),
     run=run,
     inputs=inputs,

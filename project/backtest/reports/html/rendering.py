@@ -17,6 +17,7 @@ NAVIGATION: Final = (
     ("index.html", "Overview"),
     ("candidates.html", "Candidates"),
     ("events.html", "Events"),
+    ("promotion.html", "Promotion"),
     ("backtest.html", "Backtest"),
     ("data.html", "Data"),
     ("calibration.html", "Calibration"),

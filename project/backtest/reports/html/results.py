@@ -88,7 +88,23 @@ class BacktestResults:
     costs: pl.DataFrame
     capacity: pl.DataFrame
     correlation: pl.DataFrame
+    trades: pl.DataFrame
+    """Under cautious fills."""
     summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PromotionResults:
+    """What the promotion asked of the candidates that passed every gate, and the walk-forward behind it.
+
+    `promotions` and `gates` have the columns of `promotion.PROMOTION_SCHEMA` and `promotion.GATE_SCHEMA`, `folds` those of
+    `walk_forward.FOLD_SCHEMA`; `overfitting` is what walk_forward.json says of the search and of what passed.
+    """
+
+    promotions: pl.DataFrame
+    gates: pl.DataFrame
+    folds: pl.DataFrame
+    overfitting: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,12 @@ class RunResults:
     """None where no strategy was backtested."""
     robustness: pl.DataFrame | None = None
     """`robustness.VERDICT_SCHEMA` of the candidates that were assessed; None where none was."""
+    robustness_checks: pl.DataFrame | None = None
+    """`robustness.DETAIL_SCHEMA` behind it."""
+    promotion: PromotionResults | None = None
+    """None where no candidate was held to the promotion."""
+    placebo: pl.DataFrame | None = None
+    """`placebo.PLACEBO_SCHEMA` of the candidates that were compared; None where none was."""
     is_simulated: bool = False
     """Whether the bars come from a simulated market."""
     is_demonstration: bool = False

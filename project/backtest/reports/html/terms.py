@@ -190,7 +190,16 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
         "Walk-forward",
         "The rule is chosen on earlier days and judged on the next ones, again and again through time.",
     ),
-    "promotion": ("Promotion", "A candidate that is confirmed and robust is released for trading on paper."),
+    "promotion": (
+        "Promotion",
+        "A candidate that passed every gate is held to stricter ones, to its robustness and to a walk-forward. Who passes "
+        "those too is promoted: worth trading on paper.",
+    ),
+    "robust": (
+        "Robust",
+        "The result is still there when a symbol, a month or a bar of delay is taken away and when parameters, horizon and "
+        "costs are changed a little.",
+    ),
     "mfe": ("MFE", "Maximum favourable excursion: how far the price moved in the trade's favour while it was held."),
     "mae": ("MAE", "Maximum adverse excursion: how far the price moved against the trade while it was held."),
     "psi": (

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,9 +19,12 @@ from backtest.reports.html.colours import event_classes
 from backtest.reports.html.pages.backtest import backtest_page
 from backtest.reports.html.pages.candidate import candidate_page
 from backtest.reports.html.pages.funnel import funnel
+from backtest.reports.html.pages.overview import overview, run_funnel
+from backtest.reports.html.pages.promotion import promotion_page
 from backtest.reports.html.pages.rule import rule_in_words
 from backtest.reports.html.pages.selection import MOST_MISSES, MOST_PASSED, file_name, with_pages
 from backtest.reports.html.pages.table import as_script, table_data
+from backtest.reports.html.pages.trades import trade_data
 from backtest.reports.html.pages.verdict import of_candidates
 from backtest.reports.html.results import BacktestResults, RunResults
 from backtest.reports.html.svg import Scale, date_ticks, element, path_of, round_step
@@ -103,6 +107,47 @@ def test_the_funnel_counts_each_loss_once_and_names_its_reason(made: Made, spec:
     assert {step.term for step in steps} <= TERMS.keys()
 
 
+def test_the_funnel_ends_with_robust_and_promoted_or_says_that_they_were_not_judged(made_results: Any) -> None:
+    results = made_results(n_hypotheses=60, n_passed=4, days=60, events_a_day=0.5)
+    steps = run_funnel(results)
+    assert [(step.name, step.left) for step in steps[-3:]] == [
+        ("Stable: passed every gate", 4), ("Robust", 2), ("Promoted", 2)
+    ]  # fmt: skip
+    assert steps[-2].reasons == "fragile: sub periods"
+    lost = dataclasses.replace(
+        results,
+        promotion=dataclasses.replace(
+            results.promotion,
+            promotions=results.promotion.promotions.with_columns(
+                is_promoted=pl.lit(value=False), failed_gates=pl.lit("walk_forward_net, cusum")
+            ),
+        ),
+    )
+    assert (run_funnel(lost)[-1].left, run_funnel(lost)[-1].reasons) == (0, "walk forward net")
+    page = overview(dataclasses.replace(results, robustness=None, promotion=None), {})
+    assert "Not judged in this run." in page
+    assert "backtest promote --run-id made_up" in page
+    assert run_funnel(dataclasses.replace(results, robustness=None))[-1].name == "Stable: passed every gate"
+
+
+def test_the_promotion_page_has_each_gate_with_its_reason_and_what_came_of_the_training_windows(
+    made_results: Any,
+) -> None:
+    results = made_results(n_hypotheses=60, n_passed=4, days=60, events_a_day=0.5)
+    page = promotion_page(results, set(), {})
+    assert "2 of 4 candidates that passed every gate of the discovery are promoted." in page
+    assert page.count('data-tip="failed: passed with a margin of 0.1"') == 2
+    assert page.count('data-tip="not asked: ') == 4
+    assert "3.2 … 18.8" in page, "11 bps with a standard error of 4"
+    assert "too few to choose among" in page
+    bare = promotion_page(dataclasses.replace(results, promotion=None), set(), {})
+    assert "No candidate of this run has been held to the promotion." in bare
+    row = results.candidates.filter("gate_phase2_final").row(0, named=True)
+    own = candidate_page(results, row, {})
+    assert ">deflated sharpe</th>" in own
+    assert "variation 2 (worst of 3)" in own
+
+
 def test_the_verdict_says_what_passed_or_that_nothing_did(made: Made) -> None:
     found = of_candidates(made({}, {"symbol": "BTCUSDT"}, {"failed": ["confirmed"]}))
     assert found.startswith("2 hypotheses of 3 passed every gate: 1 trade on 1 event type")
@@ -183,7 +228,8 @@ def test_a_candidates_page_has_its_verdict_and_why(
 ) -> None:
     results = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5)
     row = results.candidates.sort("gate_phase2_final").row(-1, named=True)
-    assert "has not been made" in candidate_page(results, row, {row["event_type"]: "event-0"})
+    bare = dataclasses.replace(results, robustness=None, robustness_checks=None)
+    assert "has not been made" in candidate_page(bare, row, {row["event_type"]: "event-0"})
     columns = {"candidate_id": row["candidate_id"], "verdict": verdict, "failed_checks": failed, "reason": reason}
     verdicts = pl.DataFrame([columns], schema={name: VERDICT_SCHEMA[name] for name in columns})
     page = candidate_page(dataclasses.replace(results, robustness=verdicts), row, {row["event_type"]: "event-0"})
@@ -193,7 +239,7 @@ def test_a_candidates_page_has_its_verdict_and_why(
 
 def test_the_backtest_page_tells_what_was_earned_in_which_span(made_results: Callable[..., RunResults]) -> None:
     results = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5)
-    assert "No strategy has been backtested" in backtest_page(results)
+    assert "No strategy has been backtested" in backtest_page(dataclasses.replace(results, backtest=None))
     figures = dict.fromkeys(
         ("n_days", "max_drawdown_days", "n_ambiguous", "annual_return", "sharpe_standard_error", "turnover_per_year",
          "mean_exposure", "expectancy", "expectancy_low", "expectancy_high", "net_usd"), 1.0
@@ -214,7 +260,7 @@ def test_the_backtest_page_tells_what_was_earned_in_which_span(made_results: Cal
     found = BacktestResults(
         metrics=metrics, equity=equity, strategy_returns=nothing, costs=nothing, correlation=nothing,
         monthly=pl.DataFrame({"month": ["2024-01", "2024-02"], "return": [0.1, 0.1]}),
-        capacity=pl.DataFrame(schema={"starting_equity_usd": pl.Float64}),
+        capacity=pl.DataFrame(schema={"starting_equity_usd": pl.Float64}), trades=pl.DataFrame(),
         summary={"strategies": [{}], "warnings": [HOSTILE], "n_trades": 7},
     )  # fmt: skip
     page = backtest_page(dataclasses.replace(results, backtest=found))
@@ -222,6 +268,23 @@ def test_the_backtest_page_tells_what_was_earned_in_which_span(made_results: Cal
     assert "Out of sample: \N{MINUS SIGN}10.0" in page
     assert re.search(r"<b>21\.0\s*%</b>", page), "the months compound: 1.1 x 1.1"
     assert "<script>alert" not in page
+
+
+def test_trades_are_told_in_bps_of_their_size_and_minutes_since_the_first(made_results: Any) -> None:
+    trades = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5).backtest.trades.head(2)
+    entered = [dt.datetime(2024, 1, 1, 10, tzinfo=dt.UTC), dt.datetime(2024, 1, 1, 9, tzinfo=dt.UTC)]
+    known = {"gross": [20.0, -3.0], "fees": [1.0, 2.0], "net": [18.0, -6.0], "side": [1, -1], "leg": [0, 1]}
+    found = trade_data(
+        trades.with_columns(pl.Series("entry_time", entered), *(pl.Series(*one) for one in known.items()))
+    )
+    assert found["start"] == entered[1].timestamp()
+    assert found["columns"]["entry"] == [0, 60]
+    assert found["columns"]["side"] == [9, 1], "ten is added to the side of a second leg"
+    assert found["columns"]["gross"] == [-3.0, 20.0], "bps of 10,000 USD"
+    assert found["columns"]["net_usd"] == [-6.0, 18.0]
+    assert [found["texts"]["strategy"][code] for code in found["columns"]["strategy"]] == trades["strategy"].to_list()[
+        ::-1
+    ]
 
 
 def test_every_barrier_of_a_policy_is_told_from_the_trades_side(made: Made, spec: Spec) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from backtest.reports.html import figures, formats
 from backtest.reports.html.figures import Interval, Path, Step
+from backtest.reports.html.pages.promotion import not_promoted_yet, promotion_gates
 from backtest.reports.html.pages.rule import rule_in_words
 from backtest.reports.html.pages.selection import file_name
 from backtest.reports.html.pages.verdict import where
@@ -71,6 +72,9 @@ def candidate_page(results: RunResults, row: Mapping[str, Any], colours: Mapping
         study=_study(study, row) if study is not None else None,
         studies_missing=results.studies_missing or Missing(NOT_A_TRADE, command),
         gates=_gates(row, profile),
+        promotion=promotion_gates(results.promotion, row["candidate_id"]) if results.promotion is not None else [],
+        promotion_missing=_promotion_missing(results, row),
+        checks=_checks(results, row),
         robustness=[*_verdict(results, row), *_robustness(row, profile, study)],
         robustness_missing=None
         if results.robustness is not None
@@ -281,6 +285,10 @@ def _occurrence(one: Occurrence) -> dict[str, Any]:
     }
 
 
+def _promotion_missing(results: RunResults, row: Mapping[str, Any]) -> Missing | None:
+    return not_promoted_yet(results) if results.promotion is None and row["gate_phase2_final"] else None
+
+
 # -- gates and robustness -----------------------------------------------------------------------------------
 
 
@@ -317,6 +325,51 @@ def _verdict(results: RunResults, row: Mapping[str, Any]) -> list[dict[str, str]
     found = own.row(0, named=True)
     why = found["reason"] or found["failed_checks"]
     return [{"name": "Verdict", "value": f"{found['verdict']}: {why}" if why else found["verdict"]}]
+
+
+CHECKS: Final[Mapping[str, tuple[str, str]]] = {
+    "sub_periods": ("Six spans of the fold", "{value:.0%} of the spans gained; at least {limit:.0%}"),
+    "leave_one_symbol_out": ("Without a symbol", "{value:.0%} of the mean is kept; at least {limit:.0%}"),
+    "leave_one_month_out": ("Without a month", "{value:.0%} of the mean is kept; at least {limit:.0%}"),
+    "entry_delay": ("Entered later", "{value:.0%} of the mean is kept; at least {limit:.0%}"),
+    "horizon_neighbours": ("Held shorter, longer", "{value:.0%} of the mean is kept; at least {limit:.0%}"),
+    "parameter_neighbours": ("Parameters changed", "{value:.0%} of the mean is kept; above {limit:.0%}"),
+    "costs": ("Higher costs", "{bps} bps left after them; above 0"),
+    "bootstrap": ("Days drawn again", "{value:.1%} of the draws earned less than the cost; at most {limit:.0%}"),
+}
+"""What was changed, and how the figure of a variation is told."""
+
+
+def _checks(results: RunResults, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each check of the robustness with the variation that came out worst; empty where the candidate was not assessed."""
+    import polars as pl
+
+    if results.robustness_checks is None:
+        return []
+    own = results.robustness_checks.filter(pl.col("candidate_id") == row["candidate_id"])
+    made = []
+    for check, (name, text) in CHECKS.items():
+        rows = own.filter(pl.col("check") == check)
+        judged = rows.filter(pl.col("passed").is_not_null() & pl.col("value").is_not_null())
+        if rows.is_empty():
+            continue
+        if judged.is_empty():
+            made.append(
+                {"name": name, "kind": "soft", "verdict": "not judged", "worst": "", "text": rows["note"][0] or ""}
+            )
+            continue
+        worst = judged.sort("value", descending=check == "bootstrap").row(0, named=True)
+        passed = bool(judged["passed"].all())
+        made.append(
+            {
+                "name": name,
+                "kind": "pass" if passed else "fail",
+                "verdict": "passed" if passed else "failed",
+                "worst": worst["variation"] if len(judged) == 1 else f"{worst['variation']} (worst of {len(judged)})",
+                "text": text.format(**worst, bps=formats.bps(worst["value"], plus=True)).replace("-", "\N{MINUS SIGN}"),
+            }
+        )
+    return made
 
 
 def _robustness(row: Mapping[str, Any], profile: GateProfile, study: CandidateStudy | None) -> list[dict[str, str]]:

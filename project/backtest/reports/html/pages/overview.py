@@ -35,6 +35,7 @@ def overview(results: RunResults, colours: Mapping[str, str]) -> str:
         **_what_was_run(results),
         "funnel": _funnel_rows(results) if tested else [],
         "later_missing": _later_missing(results),
+        "has_promotion": results.promotion is not None,
         "candidates_missing": None if tested else candidates,
         **_best(results, colours),
         "figures": _figures(candidates) if not isinstance(candidates, Missing) else [],
@@ -100,9 +101,23 @@ def _what_was_run(results: RunResults) -> dict[str, str]:
 
 
 def run_funnel(results: RunResults) -> list[FunnelStep]:
-    """The funnel of a run whose hypotheses are tested."""
+    """The funnel of a run whose hypotheses are tested, as far as it was judged: to the gates, to robust, or to promoted."""
+    from backtest.evaluation.robustness import ROBUST
+    from backtest.reports.html.pages.promotion import promotion_reasons
+
     assert not isinstance(results.candidates, Missing)
-    return funnel(results.candidates, results.spec.gates.profiles["discovery"])
+    later: list[tuple[str, str, Mapping[str, str | None]]] = []
+    if results.robustness is not None:
+        told = {
+            row["candidate_id"]: None
+            if row["verdict"] == ROBUST
+            else row["reason"] or f"fragile: {formats.words(str(row['failed_checks']).split(', ')[0])}"
+            for row in results.robustness.iter_rows(named=True)
+        }
+        later.append(("Robust", "robust", told))
+        if results.promotion is not None:
+            later.append(("Promoted", "promotion", promotion_reasons(results.promotion)))
+    return funnel(results.candidates, results.spec.gates.profiles["discovery"], later)
 
 
 def _funnel_rows(results: RunResults) -> list[dict[str, Any]]:
@@ -134,23 +149,20 @@ def _bar(value: int, most: int) -> Markup:
     )
 
 
-def _later_missing(results: RunResults) -> list[Missing]:
+def _later_missing(results: RunResults) -> list[dict[str, Any]]:
+    """Steps of the funnel that this run was not asked about."""
+    from backtest.reports.html.pages.promotion import not_promoted_yet
+
     if isinstance(results.candidates, Missing):
         return []
+    lacking = []
     if results.robustness is None:
-        return [
-            Missing("Robustness is not judged for this run.", f"make discover-hybrid RUN_ID={results.run_id}"),
-        ]
-    from backtest.evaluation.robustness import ROBUST
-
-    verdicts = results.robustness["verdict"]
-    return [
-        Missing(
-            f"Of {len(verdicts):,} candidates and nearest misses looked at, {(verdicts == ROBUST).sum():,} are robust; each "
-            "one's page says why. Promotion is judged apart, in reports/promotions.",
-            f"backtest promote --run-id {results.run_id}",
-        ),
-    ]
+        robust = Missing("Not judged in this run.", f"make discover-hybrid RUN_ID={results.run_id}")
+        lacking.append({"name": "Robust", "term": "robust", "section": robust})
+    if results.robustness is None or results.promotion is None:
+        section = not_promoted_yet(results)
+        lacking.append({"name": "Promoted", "term": "promotion", "section": section})
+    return lacking
 
 
 def _best(results: RunResults, colours: Mapping[str, str]) -> dict[str, Any]:

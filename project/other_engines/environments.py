@@ -16,9 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+FOLDER: Final = Path(__file__).parent
+
 PINS: Final[dict[str, tuple[str, ...]]] = {
     "vectorbt": ("vectorbt==1.1.0", "plotly==5.24.1", "numba==0.68.1", "numpy==2.4.6", "pandas==3.1.1"),
-    "nautilus": ("nautilus_trader==1.221.0",),
+    "nautilus": ("nautilus_trader==1.221.0", "numpy==2.4.6", "pandas==2.3.3", "pyarrow==26.0.1"),
 }
 """What each environment consists of; the rest follows from it."""
 INSTALL_SECONDS: Final = 600
@@ -50,16 +52,16 @@ def interpreter(engine: str) -> Path:
     return python
 
 
-def run(engine: str, script: Path, arrays: dict[str, Any], *arguments: str) -> dict[str, Any]:
-    """What `script` prints as its last line of JSON when `engine`'s Python runs it on ``.npz`` of `arrays`."""
+def run(engine: str, script: str, *cases: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `script` of this folder prints, a line of JSON a case, when `engine`'s Python runs it on an ``.npz`` of each."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
-        given = Path(folder) / "given.npz"
-        np.savez(given, **arrays)
-        done = _call([str(interpreter(engine)), str(script), str(given), *arguments])
-    answer: dict[str, Any] = json.loads(done.strip().splitlines()[-1])
-    return answer
+        given = [Path(folder) / f"{number}.npz" for number in range(len(cases))]
+        for path, arrays in zip(given, cases, strict=True):
+            np.savez(path, **arrays)
+        done = _call([str(interpreter(engine)), str(FOLDER / script), *map(str, given)])
+    return [json.loads(line) for line in done.strip().splitlines()[-len(cases) :]]
 
 
 def _call(command: list[str]) -> str:
