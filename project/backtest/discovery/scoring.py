@@ -307,7 +307,8 @@ def trades_made(market: SymbolMarket, trial: Trial, at: Integers, direction: Flo
         volatility,
         market.turnover_usd[bar],
     )
-    fees = taker_fees(spec.costs, days[0]) + taker_fees(spec.costs, days[1])
+    charged = spec.costs.for_contract(spec.contract(market.symbol))
+    fees = taker_fees(charged, days[0]) + taker_fees(charged, days[1])
     impact = market_impact(spec.costs, volatility, market.turnover_usd[bar])
     turnover, suspect = market.turnover_usd[bar], any_tainted(market.tainted_before, bar, exit_)
     truth = None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, side)

@@ -216,7 +216,7 @@ def judged(register: pl.DataFrame, scores: pl.DataFrame, candidates: pl.DataFram
     n = trades.n + np.where(is_filter, others.n - 1, 0.0)
     truth = trades.truth - np.where(is_filter, others.truth, 0.0)
 
-    from scipy.special import stdtr
+    from scipy import stats
 
     def figures(name: str) -> Floats:
         return ordered[name].fill_null(np.nan).to_numpy()
@@ -224,7 +224,7 @@ def judged(register: pl.DataFrame, scores: pl.DataFrame, candidates: pl.DataFram
     eligible = ordered["gate_eligible"].to_numpy()
     can_with, can_against = (register[name].is_not_null().to_numpy() for name in ("with_verb", "against_verb"))
     naive_sign = np.where(can_with & can_against, np.where(naive_t < 0, -1.0, 1.0), np.where(can_with, 1.0, -1.0))
-    one_sided = stdtr(np.maximum(n - 1, 1), -naive_sign * naive_t)
+    one_sided = stats.t.sf(naive_sign * naive_t, np.maximum(n - 1, 1))
     p_naive = np.where(eligible, np.where(can_with & can_against, 2 * one_sided, one_sided), np.nan)
     p_cluster = figures("p_value")
     sign = ordered["direction"].to_numpy().astype(np.float64)

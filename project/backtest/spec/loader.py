@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -39,6 +42,9 @@ from backtest.spec.models import (
 from backtest.spec.strategies import BacktestSettings, Strategy
 
 MAX_FILE_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 200
+"""Levels of a YAML file: more than any spec has, fewer than what can be built."""
+_LINE_START: Final = re.compile(r"^[ \t?:-]*", re.MULTILINE)
 DEFAULT_CONTRACT: Final = "default"
 M = TypeVar("M", bound=Model)
 
@@ -127,6 +133,9 @@ class Spec:
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
     """Hash of everything that decides what a search finds: neither the simulated market nor what follows a search."""
+    _part_hashes: dict[tuple[str, ...], str] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def feature_lookback_bars(self) -> int:
@@ -187,15 +196,46 @@ class Spec:
 
     def part_hash(self, *parts: str) -> str:
         """Hash of the named parts (``features``, ``states``, ``events``, …), for caches and manifests."""
-        return _hash({part: _plain(getattr(self, part)) for part in parts})
+        if parts not in self._part_hashes:
+            self._part_hashes[parts] = _hash({part: _plain(getattr(self, part)) for part in parts})
+        return self._part_hashes[parts]
+
+
+_Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
+_read_once: dict[Path, tuple[_Fingerprint, Spec] | None] = {}
 
 
 def load_spec(root: Path) -> Spec:
-    """The spec of a folder; SpecError that lists every fault of every file."""
-    return _load(root.absolute(), _fingerprint(root))
+    """The spec of a folder as its files are now, or were when `reading_once` began; SpecError that lists every fault."""
+    held = _read_once.get(root)
+    if held is None:
+        fingerprint = _fingerprint(root)
+        held = fingerprint, _load(root.absolute(), fingerprint)
+        if root in _read_once:
+            _read_once[root] = held
+    return held[1]
 
 
-def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
+@contextlib.contextmanager
+def reading_once(root: Path) -> Iterator[None]:
+    """Let `load_spec` look at the files of a folder once only: one run has one spec, and is asked for it at every part."""
+    if root in _read_once:
+        yield
+        return
+    _read_once[root] = None
+    try:
+        yield
+    finally:
+        del _read_once[root]
+
+
+def changed_since_read(root: Path) -> bool:
+    """Whether files of a folder that is read once have changed since; False where it was not read yet."""
+    held = _read_once.get(root)
+    return held is not None and _fingerprint(root) != held[0]
+
+
+def _fingerprint(root: Path) -> _Fingerprint:
     if not root.is_dir():
         raise SpecError(f"there is no spec folder at {root}. Run from the checkout, or set BACKTEST_SPEC_ROOT to one.")
     return tuple(sorted(_yaml_files(str(root), "")))
@@ -213,13 +253,31 @@ def _yaml_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(root: Path, fingerprint: tuple[tuple[str, int, int], ...]) -> Spec:
+def _load(root: Path, fingerprint: _Fingerprint) -> Spec:
     reader = _Reader(root, [name for name, _, _ in fingerprint])
     spec = reader.read()
     if reader.faults or spec is None:
         count = len(reader.faults)
         raise SpecError(f"{count} fault{'s' if count > 1 else ''} in {root}:\n{listed(reader.faults)}")
     return spec
+
+
+def _refuse_bombs(text: str) -> None:
+    """ValueError for aliases, by which a small file explodes, and for depth, which ends the process that builds it.
+
+    The events are looked at before anything is built, and only where there may be such a thing: a level takes a bracket, or
+    half a column at the start of a line.
+    """
+    deepest = 2 * max(len(start[0]) for start in _LINE_START.finditer(text)) + text.count("[") + text.count("{")
+    if deepest <= MAX_DEPTH and not ("*" in text and "&" in text):
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"found an alias (*{event.anchor}); write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"is nested deeper than {MAX_DEPTH}")
 
 
 class _UniqueKeyLoader(yaml.CSafeLoader):
@@ -385,15 +443,14 @@ class _Reader:
             if len(content) > MAX_FILE_BYTES:
                 raise ValueError(f"has {len(content):,} bytes; at most {MAX_FILE_BYTES:,} are read")
             text = content.decode("utf-8")
-            # Aliases allow files that explode when read; the events are looked at before anything is built.
-            for event in yaml.parse(text, Loader=yaml.CSafeLoader) if "*" in text and "&" in text else ():
-                if isinstance(event, yaml.AliasEvent):
-                    raise ValueError(f"found an alias (*{event.anchor}); write the value out")
+            _refuse_bombs(text)
             return yaml.load(text, Loader=_UniqueKeyLoader)
-        except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as fault:
+        except (OSError, ValueError, yaml.YAMLError) as fault:
             reason = " ".join(str(fault).replace('"<unicode string>"', name).split()) or type(fault).__name__
-            self.faults.append(f"{name}: is not readable YAML: {reason}")
-            return None
+        except (LookupError, TypeError, AttributeError, ArithmeticError) as fault:
+            reason = f"a value does not have the form that its tag (!!…) asks for ({fault!r})"
+        self.faults.append(f"{name}: is not readable YAML: {reason}")
+        return None
 
     def _validated(self, name: str, adapter: TypeAdapter[Any] | Callable[[Any], type[Model]]) -> Any:
         """The file as a model; `adapter` may choose it by what the file says."""

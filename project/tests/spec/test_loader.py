@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backtest.errors import SpecError
-from backtest.spec.loader import load_spec
+from backtest.spec.loader import changed_since_read, load_spec, reading_once
 
 SHIPPED = Path(__file__).resolve().parents[3] / "spec"
 
@@ -54,6 +54,21 @@ def test_look_back_adds_up_over_features_of_features(folder: Path) -> None:
     # log_return looks back one bar, its standard deviation over 12 bars 11 more, the median before it 288.
     assert spec.features["realized_vol_1h"].total_lookback_bars == 12
     assert spec.features["realized_vol_1h_ratio"].total_lookback_bars == 12 + 288
+
+
+def test_files_that_change_are_read_again_but_not_within_a_run(folder: Path) -> None:
+    before = load_spec(folder)
+    with reading_once(folder):
+        held = load_spec(folder)
+        assert not changed_since_read(folder)
+        edit(folder / "events" / "VOL_SHOCK.yaml", "cooldown_bars: 12", "cooldown_bars: 13")
+        assert load_spec(folder) is held is before
+        assert changed_since_read(folder)
+    after = load_spec(folder)
+    assert after.events["VOL_SHOCK"].model.cooldown_bars == 13
+    assert after.part_hash("events") != before.part_hash("events")
+    assert after.part_hash("costs") == before.part_hash("costs")
+    assert not changed_since_read(folder)
 
 
 def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:
@@ -235,3 +250,29 @@ def test_a_spec_without_known_defects_is_sound_and_another_list_is_another_ontol
     assert (len(before.known_defects) > 0, without.known_defects) == (True, ())
     assert before.ontology_hash != without.ontology_hash
     assert before.part_hash("known_defects") != without.part_hash("known_defects")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("name: " + "[" * 200_000, "is nested deeper than 200"),
+        ("name: " + "[" * 10_000 + "]" * 10_000, "is nested deeper than 200"),
+        ("".join(f"{' ' * level}a:\n" for level in range(400)), "is nested deeper than 200"),
+        ("- " * 100_000 + "a", "is nested deeper than 200"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "found an alias (*a)"),
+        ("a: &a\n  <<: *a\n", "found an alias (*a)"),
+        ("name: !!int ''", "does not have the form that its tag"),
+        ("name: !!bool maybe", "does not have the form that its tag"),
+        ("name: !!timestamp never", "does not have the form that its tag"),
+        ("name: !!set [a]", "does not have the form that its tag"),
+        ("name: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("name: " + "9" * 10_000, "Exceeds the limit"),
+        ("name: 2024-99-99", "month must be in 1..12"),
+        ("x" * 2_000_000, "at most 1,048,576 are read"),
+    ],
+)
+def test_a_bomb_or_a_wrong_tag_is_a_fault_of_the_file(folder: Path, content: str, reason: str) -> None:
+    (folder / "features" / "log_return.yaml").write_text(content, encoding="utf-8")
+    text = fault_of(folder)
+    assert "features/log_return.yaml: is not readable YAML" in text
+    assert reason in text
