@@ -26,6 +26,7 @@ def made_results(
     n_passed: int = 4,
     days: int = 120,
     events_a_day: float = 1.5,
+    n_trades: int = 120,
     run_id: str = "made_up",
     hostile: str = "",
 ) -> RunResults:
@@ -98,6 +99,7 @@ def made_results(
         robustness_checks=robustness[1],
         promotion=_promotion(candidates, hostile),
         placebo=_placebo(candidates, rng),
+        backtest=_backtest(days, n_trades, hostile, rng),
         warnings=[hostile or "one event type is unavailable"],
         stages=[("candidates", "finished", 4.5)],
     )
@@ -335,6 +337,90 @@ def _placebo(candidates: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame
         pl.lit(3e-4).alias("placebo_difference_standard_error"),
         pl.Series("placebo_p", rng.random(size)),
     ).select(pl.col(name).cast(kind) for name, kind in PLACEBO_SCHEMA.items())
+
+
+def _backtest(days: int, n_trades: int, hostile: str, rng: np.random.Generator) -> Any:
+    from backtest.reports.html.results import BacktestResults
+
+    names = [hostile or "first_v1", "second_v1"]
+    dates = [START + dt.timedelta(days=index) for index in range(days)]
+    begin = dt.datetime.combine(START, dt.time(), dt.UTC)
+    stamps = [begin + dt.timedelta(days=index) for index in range(days)]
+    numbers = (
+        *("n_days", "n_trades", "total_return", "sharpe_ratio", "sharpe_standard_error", "max_drawdown", "hit_rate"),
+        *("max_drawdown_days", "mean_exposure", "turnover_per_year", "expectancy", "expectancy_low", "expectancy_high"),
+        *("net_usd", "n_ambiguous"),
+    )
+    metrics = [
+        {"scope": scope, "name": name, "span": span, "bound": bound, **{one: 0.4 + rng.random() for one in numbers}}
+        for scope, name in (("portfolio", ""), *(("strategy", name) for name in names))
+        for span in ("whole", "in_sample", "confirmation")
+        for bound in ("worst", "best")
+    ]
+    parts = ("fees", "spread", "impact", "funding", "liquidation_fee")
+    costs = {f"{name}_bps": 2.0 for name in parts} | {"gross_bps": 20.0, "net_bps": 10.0}
+    entry = np.sort(rng.integers(0, days * BARS_A_DAY, n_trades))
+    trades = pl.DataFrame(
+        {
+            "event_id": [f"{number}" for number in range(n_trades)],
+            "leg": rng.integers(0, 2, n_trades),
+            "strategy": rng.choice(names, n_trades),
+            "instrument": rng.choice(list(SYMBOLS), n_trades),
+            "side": rng.choice([-1, 1], n_trades),
+            "entry_time": [begin + dt.timedelta(minutes=5 * int(bar)) for bar in entry],
+            "reason": rng.choice([hostile or "horizon", "stop"], n_trades),
+            "notional": np.full(n_trades, 10_000.0),
+            **{name: np.full(n_trades, 2.0) for name in ("fees", "slippage", "funding")},
+            "gross": rng.normal(10, 40, n_trades),
+            "mfe": rng.random(n_trades) * 1e-2,
+            "mae": rng.random(n_trades) * 1e-2,
+            "bars_held": rng.integers(1, 48, n_trades),
+            "span": rng.choice(["in_sample", "confirmation"], n_trades),
+        }
+    ).with_columns((pl.col("gross") - 6.0).alias("net"))
+    equity = 1e5 * np.cumprod(1 + rng.normal(1e-3, 1e-2, days))
+    return BacktestResults(
+        metrics=pl.DataFrame(metrics),
+        equity=pl.DataFrame(
+            {
+                "timestamp": stamps,
+                "equity": equity,
+                "equity_best": equity * 1.01,
+                "drawdown": equity / np.maximum.accumulate(equity) - 1,
+                "gross_exposure": equity * 0.4,
+                "net_exposure": equity * 0.1,
+            }
+        ),
+        strategy_returns=pl.DataFrame(
+            {
+                "day": dates * 2,
+                "strategy": [names[0]] * days + [names[1]] * days,
+                "net_usd": rng.normal(5, 50, 2 * days),
+            }
+        ),
+        monthly=pl.DataFrame({"month": ["2023-01", "2023-02"], "return": [0.02, -0.01]}),
+        costs=pl.DataFrame([{"scope": "portfolio", "name": "", **costs}]),
+        capacity=pl.DataFrame(
+            [
+                {"starting_equity_usd": 1e5, "total_return": 0.1, "sharpe_ratio": 1.0, "net_bps": 9.0}
+                | {"notional_over_equity": 4.0, "n_trades": n_trades}
+            ]
+        ),
+        correlation=pl.DataFrame({"first": [names[0]], "second": [names[1]], "correlation": [0.3]}),
+        trades=trades,
+        summary={
+            "strategies": names,
+            "warnings": [hostile or "IN-SAMPLE"],
+            "n_trades": n_trades,
+            "folds": {
+                "confirmation_start": str(START + dt.timedelta(days=int(days * 0.7))),
+                "confirmation_end": str(START + dt.timedelta(days=days - 5)),
+            },
+            "skipped": [{"stage": "account", "reason": hostile or "cap", "n": 3}],
+            "n_parity": 2,
+            "n_parity_equal": 2,
+        },
+    )
 
 
 def _event_quality(spec: Spec, events: pl.DataFrame, days: int) -> pl.DataFrame:

@@ -19,10 +19,11 @@ from backtest.discovery.effect_sizes import EventBlocks, capacity_usd, effect_si
 from backtest.discovery.event_days import event_days
 from backtest.discovery.folds import Folds
 from backtest.discovery.gates import GATES, Limits, Verdicts, candidate_gates, eligibility, margin_of
-from backtest.discovery.inference import effective_events
+from backtest.discovery.inference import ClusterT, effective_events
 from backtest.discovery.multiplicity import benjamini_hochberg_q, tree_bh
 from backtest.discovery.overfitting import cusum_p, deflated_sharpe, overfitting_probability, sharpe_moments
 from backtest.discovery.sign_flips import Clusters, StepDown, effective_tests, step_down
+from backtest.discovery.skewness import adjusted_t, pooled_skewness, skewness_of_mean
 
 if TYPE_CHECKING:
     from backtest.spec.loader import Spec
@@ -71,6 +72,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "mean_adverse_excursion": pl.Float64(),
     "mean_standardised_return": pl.Float64(),
     "t_stat": pl.Float64(),
+    "skewness": pl.Float64(),
+    "adjusted_t_stat": pl.Float64(),
     "degrees_of_freedom": pl.Float64(),
     "p_value": pl.Float64(),
     "q_value": pl.Float64(),
@@ -110,6 +113,8 @@ interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_eve
 that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
 ``alias_of`` is the candidate with the very same day scores that was tested in the place of this one.
 ``signs_by_year`` and ``signs_by_symbol`` tell where the trade's raw returns summed to a gain, such as ``2023+ 2024-``.
+``p_value`` belongs to ``adjusted_t_stat``: the t without what ``skewness`` has in it, which is that of one cluster's return in
+the direction of the trade, pooled over the search's hypotheses of the same policy and horizon.
 ``effective_n`` is how many independent events would have the standard error of ``mean_standardised_return``;
 ``standard_error_ratio`` compares that of blocks of five days (whole clusters) with that of clusters, and ``cluster_days`` is
 the length of the clusters that were used. ``tainted_share`` is the share of its trades, of both folds, that rest on a bar
@@ -228,6 +233,8 @@ class _Tested:
     eligible: Booleans
     two_sided: Booleans
     sign: Floats
+    skewness: Floats
+    """Of an independent cluster, pooled over the hypotheses of its policy and horizon."""
     p: Floats
 
 
@@ -236,9 +243,18 @@ def _tested(search: _Search) -> _Tested:
     can_with, can_against = (register[name].is_not_null().to_numpy() for name in ("with_verb", "against_verb"))
     two_sided = can_with & can_against
     sign = np.where(two_sided, np.where(z.t < 0, -1.0, 1.0), np.where(can_with, 1.0, -1.0))
-    p = np.where(two_sided, z.two_sided_p(), z.one_sided_p(sign))
     eligible, _ = eligibility({**_counts(search), "t_stat": z.t}, search.limits)
-    return _Tested(eligible, two_sided, sign, p)
+    kinds = (register["policy"].to_numpy(), register["horizon"].to_numpy(), search.days.is_difference)
+    skewness = pooled_skewness(search.days.skewness, z.degrees_of_freedom, kinds, eligible)
+    symmetric = _symmetric(z, skewness)
+    return _Tested(
+        eligible, two_sided, sign, skewness, np.where(two_sided, symmetric.two_sided_p(), symmetric.one_sided_p(sign))
+    )
+
+
+def _symmetric(test: ClusterT, skewness: Floats) -> ClusterT:
+    """The test without the part that skewness has in its t."""
+    return replace(test, t=adjusted_t(test.t, skewness_of_mean(skewness, test.degrees_of_freedom)))
 
 
 def _counts(search: _Search) -> dict[str, NDArray[Any]]:
@@ -304,6 +320,8 @@ def _flipped(search: _Search, tested: _Tested, chosen: Integers, spec: Spec) -> 
             days.flip_count[at],
         ),
         days.z.degrees_of_freedom[chosen],
+        # A hypothesis that was turned has its skewness turned with it.
+        skewness_of_mean(tested.skewness, days.z.degrees_of_freedom)[chosen] * side,
         one_sided=~tested.two_sided[chosen],
         n_days=search.folds.first_confirmation_day - first,
         draws=spec.discovery.sign_flip_draws,
@@ -339,6 +357,8 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
         "mean_adverse_excursion": np.where(sign < 0, *(days.mean_of(name) for name in EXCURSIONS)),
         "mean_standardised_return": sign * z.mean,
         "t_stat": sign * z.t,
+        "skewness": sign * tested.skewness,
+        "adjusted_t_stat": sign * _symmetric(z, tested.skewness).t,
         "degrees_of_freedom": z.degrees_of_freedom,
         "largest_day_share": days.largest_share,
         "tainted_share": tainted,
@@ -353,7 +373,8 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
 def _confirmation(search: _Search, tested: _Tested, controlled: _Controlled, spec: Spec, openings: int) -> Figures:
     """The confirmation fold, read for the candidates alone and in their direction."""
     days, sign, size = search.days, tested.sign, len(search.register)
-    p = np.where(controlled.candidate, np.nan_to_num(days.later.one_sided_p(sign), nan=1.0), np.nan)
+    later = _symmetric(days.later, tested.skewness)
+    p = np.where(controlled.candidate, np.nan_to_num(later.one_sided_p(sign), nan=1.0), np.nan)
     at = np.flatnonzero(controlled.candidate)
     first_level = search.limits("confirmation_level")
     return {

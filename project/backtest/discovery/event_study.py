@@ -93,7 +93,8 @@ def trades_of(market: SymbolMarket, trial: Trial, occurrences: pl.DataFrame, spe
         market.volatility[bar],
         market.turnover_usd[bar],
     )
-    fees = sum(taker_fees(spec.costs, day) for day in days)
+    charged = spec.costs.for_contract(spec.contract(market.symbol))
+    fees = sum(taker_fees(charged, day) for day in days)
     impact = market_impact(spec.costs, market.volatility[bar], market.turnover_usd[bar])
     gross = made.gross[inside]
     columns = {

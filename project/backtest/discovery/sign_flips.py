@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.discovery.inference import segment_sums
+from backtest.discovery.skewness import adjusted_t
 from backtest.expressions.compiling import machine_code
 
 Floats = NDArray[np.float64]
@@ -64,6 +65,7 @@ class StepDown:
 def step_down(
     clusters: Clusters,
     degrees_of_freedom: Floats,
+    skewness: Floats,
     *,
     one_sided: Booleans,
     n_days: int,
@@ -79,6 +81,7 @@ def step_down(
     clusters : Clusters
         At least two of each hypothesis.
     degrees_of_freedom : (m,)
+    skewness : (m,) of each mean; flips are symmetric, so the observed t is compared with them as `skewness.adjusted_t` has it.
     one_sided : (m,) bool
         Hypotheses that only a positive mean would support.
     n_days : int
@@ -97,10 +100,8 @@ def step_down(
     if m == 0:
         return StepDown(np.zeros(0), np.zeros(0))
     scales = _scales(clusters, degrees_of_freedom)
-    ones = np.ones((n_days, 1), np.float32)
     parts = (clusters.pointer, clusters.day, clusters.sums, clusters.sums * clusters.counts)
-    observed = np.full(m, np.inf, np.float32)
-    _statistics(*parts, *scales, one_sided, ones, np.arange(m), observed)
+    observed = _observed(clusters, *scales, skewness, one_sided)
     order = np.argsort(observed, kind="stable")
     signs = (rng.integers(0, 2, size=(draws, n_days)) * 2 - 1).astype(np.float32)
 
@@ -180,17 +181,23 @@ def _draw(
             a[b] = np.float32(-np.inf)
 
 
-@machine_code
-def _statistics(
-    pointer: Integers, day: NDArray[np.int32], sums: Singles, crosses: Singles, n: Singles, squares: Singles,
-    count_squares: Singles, correction: Singles, freedom: Singles, one_sided: Booleans, flips: Singles,
-    order: Integers, into: Singles,
-) -> None:  # fmt: skip
-    """ζ of each hypothesis under the first column of `flips`."""
-    a, c = np.empty(flips.shape[1], np.float32), np.empty(flips.shape[1], np.float32)
-    for h in order:
-        _draw(pointer, day, sums, crosses, n, squares, count_squares, correction, freedom, one_sided, flips, h, a, c)
-        into[h] = a[0]
+def _observed(
+    clusters: Clusters, n: Singles, squares: Singles, count_squares: Singles, correction: Singles, freedom: Singles,
+    skewness: Floats, one_sided: Booleans,
+) -> Singles:  # fmt: skip
+    """(m,) ζ of each hypothesis as it is: what `_draw` gives for signs of one, without the part that skewness has in it."""
+    owner = np.repeat(np.arange(len(clusters)), np.diff(clusters.pointer))
+    total, cross = (
+        segment_sums(part, owner, len(clusters)) for part in (clusters.sums, clusters.sums * clusters.counts)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / n
+        variance = (squares - 2.0 * mean * cross + mean**2 * count_squares) * correction / n.astype(np.float64) ** 2
+        t = mean / np.sqrt(np.maximum(variance, 0.0))
+        adjusted = np.where(np.isinf(t), t, adjusted_t(t, skewness))
+        size = np.sqrt(freedom * np.log1p(adjusted**2 / freedom)) * (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)
+    size = np.where(np.isnan(t), -np.inf, size)
+    return np.where(one_sided & (adjusted <= 0.0), -size, size).astype(np.float32)
 
 
 @machine_code

@@ -10,17 +10,22 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from backtest.errors import DataError
+from backtest.errors import DataError, listed
+from backtest.outside_bytes import parsed_json
 
 if TYPE_CHECKING:
     import polars as pl
 
 TEMPORARY_PREFIX: Final = ".writing-"
 HASH_CHUNK_BYTES: Final = 1 << 20
+MEND: Final = (
+    "It was damaged after it was written, or is no file of this program: restore it from a backup, or remove it and repeat the "
+    "command that made it. backtest doctor --deep names every such file."
+)
 
 
 @contextlib.contextmanager
@@ -63,11 +68,11 @@ def write_json(path: Path, value: Any, *, flush: bool = True) -> None:
 def read_json(path: Path) -> Any:
     """The value in a JSON file; DataError where it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed_json(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise DataError(f"{path} is unreadable: {fault}.") from None
+    except (OSError, ValueError) as fault:
+        raise DataError(f"{path} is unreadable: {fault}. {MEND}") from None
 
 
 def write_parquet(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
@@ -85,36 +90,78 @@ def parquet_metadata(path: Path) -> dict[str, str]:
     """The metadata in a Parquet file's footer; DataError where it is missing or damaged."""
     import polars as pl
 
-    try:
+    with _naming_parquet(path):
         return dict(pl.read_parquet_metadata(path))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
-    except (OSError, pl.exceptions.PolarsError) as fault:
-        raise DataError(f"{path} is not a readable Parquet file: {str(fault).splitlines()[0]}.") from None
 
 
 def read_parquet(
     path: Path, schema: Mapping[str, pl.DataType] | None = None, columns: list[str] | None = None
 ) -> pl.DataFrame:
-    """A Parquet file's rows; DataError where it is missing, damaged or lacks a column of `schema` or of `columns`.
+    """A Parquet file's rows; DataError where it is missing, damaged, or has not the columns and types of `schema` or `columns`.
 
     With `columns` nothing else is read.
     """
     import polars as pl
 
+    with _naming_parquet(path):
+        frame = pl.read_parquet(path, columns=columns, glob=False)
+    if schema is not None:
+        require_schema(path, frame, schema)
+    return frame
+
+
+def require_schema(path: Path, frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> None:
+    """DataError where a frame read from `path` lacks a column of `schema` or has it in another type; others may be there."""
+    missing = [name for name in schema if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)[:500]}.")
+    other = [
+        f"{name} is {frame.schema[name]}, not {kind}" for name, kind in schema.items() if frame.schema[name] != kind
+    ]
+    if other:
+        raise DataError(f"{path} has columns of other types:\n{listed(other)}\n{MEND}")
+
+
+def read_parquet_files(
+    paths: Sequence[Path], columns: list[str] | None = None, *, relaxed: bool = False
+) -> pl.DataFrame:
+    """Rows of files one after another, in one go where all are alike and sound, else one by one.
+
+    With `relaxed` columns may differ in their types. Raises DataError, which names the file that is at fault.
+    """
+    import polars as pl
+
     try:
-        frame = pl.read_parquet(path, columns=columns)
+        return pl.read_parquet(list(paths), columns=columns, glob=False)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        frames = [read_parquet(path, columns=columns) for path in paths]
+    try:
+        return pl.concat(frames, how="vertical_relaxed" if relaxed else "vertical")
+    except pl.exceptions.PolarsError as fault:
+        raise DataError(
+            f"{paths[0].parent} and files beside it differ in columns or types: {_first_line(fault)}."
+        ) from None
+
+
+@contextlib.contextmanager
+def _naming_parquet(path: Path) -> Iterator[None]:
+    """Faults of reading a Parquet file as DataError. A panic in Polars is no Exception, so it is caught by its name."""
+    import polars as pl
+
+    try:
+        yield
     except pl.exceptions.ColumnNotFoundError as fault:
-        raise DataError(f"{path} lacks a column: {str(fault).splitlines()[0]}.") from None
+        raise DataError(f"{path} lacks a column: {_first_line(fault)}.") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
-    except (OSError, pl.exceptions.PolarsError) as fault:
-        raise DataError(f"{path} is not a readable Parquet file: {str(fault).splitlines()[0]}.") from None
-    if schema is not None:
-        missing = [name for name in schema if name not in frame.columns]
-        if missing:
-            raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)}.")
-    return frame
+    except OSError as fault:
+        raise DataError(f"{path} is unreadable: {fault.strerror or fault}. {MEND}") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as fault:
+        raise DataError(f"{path} is not a readable Parquet file: {_first_line(fault)}. {MEND}") from None
+
+
+def _first_line(fault: BaseException) -> str:
+    return (str(fault).strip() or repr(fault)).splitlines()[0][:200]
 
 
 def content_hash(path: Path) -> str:

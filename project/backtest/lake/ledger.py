@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest.errors import DataError
 from backtest.lake.files import read_json, write_json, write_text
 from backtest.lake.paths import DataRoot
+from backtest.outside_bytes import parsed_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,10 +227,11 @@ def _verified(root: DataRoot, *, mend: bool = True) -> list[dict[str, Any]]:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        entry = json.loads(line)
+        entry = parsed_json(line)
     except ValueError:
         return None
-    return entry if isinstance(entry, dict) and line == _canonical(entry) and set(IDENTITY) <= set(entry) else None
+    is_whole = isinstance(entry, dict) and line == _canonical(entry) and set(IDENTITY) <= set(entry)
+    return entry if is_whole else None
 
 
 def _tampered(root: DataRoot, what: str) -> DataError:

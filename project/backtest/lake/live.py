@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,6 +14,7 @@ import polars as pl
 from backtest.errors import DataError
 from backtest.lake.files import write_parquet, write_text
 from backtest.lake.paths import DataRoot
+from backtest.outside_bytes import arrow_table, parsed_json
 
 Kind = Literal["equity", "fills"]
 SUFFIXES: Final = (".csv", ".parquet", ".jsonl")
@@ -47,14 +47,9 @@ def read_live(path: Path) -> pl.DataFrame:
 
 def _parquet(path: Path) -> pl.DataFrame:
     """Rows of a Parquet file of outside origin, read by PyArrow: damaged sizes in one make Polars end the process."""
-    import pyarrow
-    import pyarrow.parquet
-
     try:
-        table = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True).read()
-        table.validate(full=True)
-        frame = pl.from_arrow(table)
-    except (pyarrow.ArrowException, ValueError, MemoryError) as fault:
+        frame = pl.from_arrow(arrow_table(path))
+    except (ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as fault:
         raise DataError(
             f"{path} is not a readable Parquet file: {(str(fault) or repr(fault)).splitlines()[0]}."
         ) from None
@@ -87,9 +82,9 @@ def read_export(path: Path) -> Any:
             return _parquet(path).to_dicts()
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [parsed_json(line, allow_nan=True) for line in text.splitlines() if line.strip()]
         if text.lstrip()[:1] in ("[", "{"):
-            return json.loads(text)
+            return parsed_json(text, allow_nan=True)
         rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         return [_csv_row(row, rows.line_num) for row in rows]
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from backtest.errors import DataError
 from backtest.lake.files import TEMPORARY_PREFIX, write_parquet
 
 if TYPE_CHECKING:
@@ -95,27 +96,25 @@ def read_months(
 ) -> pl.DataFrame:
     """Rows with start <= timestamp < end of all files, in file order; an empty frame of `schema` where there are none.
 
-    With `columns` or `schema` only those columns are read. Raises DataError where a file is damaged or lacks a column.
+    With `columns` or `schema` only those columns are read. Raises DataError where a file is damaged or has not those columns
+    and types.
     """
     import polars as pl
 
+    from backtest.lake.files import MEND, read_parquet_files, require_schema
+
     wanted = columns if schema is None else list(schema)
     files = month_files(dataset, start, end)
-    frame = _rows(files, wanted) if files else pl.DataFrame(schema=schema or {"timestamp": pl.Datetime("ms", "UTC")})
+    frame = (
+        read_parquet_files(files, wanted, relaxed=True)
+        if files
+        else pl.DataFrame(schema=schema or {"timestamp": pl.Datetime("ms", "UTC")})
+    )
+    require_schema(dataset, frame, schema or {})
+    if (kind := frame.schema.get("timestamp")) != pl.Datetime("ms", "UTC"):
+        raise DataError(f"{dataset}: timestamp has the type {kind}, not UTC time in milliseconds. {MEND}")
     if start is not None:
         frame = frame.filter(pl.col("timestamp") >= start)
     if end is not None:
         frame = frame.filter(pl.col("timestamp") < end)
     return frame if columns is None else frame.select(columns)
-
-
-def _rows(files: list[Path], columns: list[str] | None) -> pl.DataFrame:
-    """Files one after another: in one go where all have the same columns and types, else one by one."""
-    import polars as pl
-
-    from backtest.lake.files import read_parquet
-
-    try:
-        return pl.read_parquet(files, columns=columns)
-    except (OSError, pl.exceptions.PolarsError):
-        return pl.concat([read_parquet(path, columns=columns) for path in files], how="vertical_relaxed")

@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from backtest.errors import DataError
+from backtest.lake.files import read_parquet
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot, Market
 
@@ -92,7 +93,7 @@ def _rows(paths: list[Path], value: str | None) -> pl.DataFrame:
     frames = []
     for path in paths:
         columns = ["timestamp"] if value is None else ["timestamp", value]
-        frame = pl.read_parquet(path, columns=columns)
+        frame = read_parquet(path, columns=columns)
         kind = frame.schema["timestamp"]
         if not (isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"):
             raise DataError(f"{path}: timestamp has the type {kind}, not UTC time")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from backtest.errors import MisuseError
+from backtest.outside_bytes import parsed_json
 
 Market = Literal["perp", "spot"]
 
@@ -120,7 +120,7 @@ class DataRoot:
                 "or backtest import-raw."
             )
         try:
-            layout = json.loads(self.marker.read_text(encoding="utf-8"))["layout"]
+            layout = parsed_json(self.marker.read_bytes())["layout"]
         except (ValueError, KeyError, TypeError, OSError) as fault:
             raise MisuseError(f'{self.marker} is unreadable ({fault}); it should hold {{"layout": 1}}.') from None
         if layout != LAYOUT_VERSION:

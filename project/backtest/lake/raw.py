@@ -12,14 +12,13 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from backtest.errors import DataError
-from backtest.lake.files import read_parquet, write_parquet
+from backtest.lake.files import read_parquet, read_parquet_files, require_schema, write_parquet
 from backtest.lake.months import month_files, month_folder, write_months
 from backtest.lake.paths import DataRoot, Market
 from backtest.lake.schemas import RAW_SCHEMAS
@@ -65,19 +64,12 @@ def read_raw(
     """
     schema = RAW_SCHEMAS[dataset]
     paths = sorted(month_files(root.raw(venue, market, symbol, dataset), start, end), key=_order)
-    frame = _rows(paths, schema) if paths else pl.DataFrame(schema=schema)
+    frame = read_parquet_files(paths, list(schema)) if paths else pl.DataFrame(schema=schema)
+    if dict(frame.schema) != schema:
+        require_schema(root.raw(venue, market, symbol, dataset), frame, schema)
     if start is not None:
         frame = frame.filter(pl.col("timestamp") >= start)
     return frame if end is None else frame.filter(pl.col("timestamp") < end)
-
-
-def _rows(paths: list[Path], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Files one after another: in one go where all are sound, else one by one, which names the one that is not."""
-    try:
-        frame = pl.read_parquet(paths, columns=list(schema))
-    except (OSError, pl.exceptions.PolarsError):
-        frame = pl.concat([read_parquet(path, schema).select(list(schema)) for path in paths])
-    return frame
 
 
 def have_days(
@@ -98,7 +90,7 @@ def have_days(
         return False
     if all(f"daily-{day}" in names for day in days):
         return True
-    stamps = pl.concat([pl.read_parquet(path, columns=["timestamp"]) for path in files])["timestamp"].unique().sort()
+    stamps = read_parquet_files(files, ["timestamp"])["timestamp"].unique().sort()
     if dataset not in _STEP:
         return _is_paid_throughout(stamps, _midnight(first), _midnight(last) + dt.timedelta(days=1))
     per_day = dt.timedelta(days=1) // _STEP[dataset]

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from backtest.errors import DataError
 from backtest.lake.files import content_hash, write_text
+from backtest.outside_bytes import parsed_json
 from backtest.pipeline.stage import Json
 
 # Libraries whose version may change the digits of a result.
@@ -171,12 +172,12 @@ class FileHashes:
 def _kept(index: Path) -> dict[Path, tuple[_Signature, str]]:
     """An index as it was kept; nothing where there is none, or a damaged one."""
     try:
-        entries = json.loads(index.read_bytes())
+        entries = parsed_json(index.read_bytes())
         return {
             Path(name): ((int(a), int(b), int(c), int(d), int(e)), str(digest))
             for name, (a, b, c, d, e, digest) in entries.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from backtest.errors import DataError, RunError, TooLittleDataError
 from backtest.lake.files import parquet_metadata, read_parquet
 from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, checked_symbol
+from backtest.outside_bytes import parsed_json
 from backtest.pipeline.frames import BAR, FEATURES_HASH, features_hash
 from backtest.pipeline.history import manifest_of
 
@@ -196,8 +196,8 @@ def read_blueprints(root: DataRoot, run_id: str) -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            blueprint = json.loads(line)
-        except (ValueError, RecursionError) as fault:
+            blueprint = parsed_json(line)
+        except ValueError as fault:
             raise DataError(f"{path}, line {number}, is no JSON: {fault}.") from None
         if not isinstance(blueprint, dict) or not isinstance(blueprint.get("symbols"), list):
             raise DataError(f"{path}, line {number}, is no blueprint: it has no list of symbols.")

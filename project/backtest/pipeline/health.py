@@ -16,10 +16,11 @@ from typing import Any, Final, Literal
 import backtest
 from backtest.errors import BacktestError
 from backtest.lake.cleaned import read_cleaned_quality
-from backtest.lake.files import content_hash, parquet_metadata
+from backtest.lake.files import TEMPORARY_PREFIX, content_hash, parquet_metadata
 from backtest.lake.leftovers import left_by_dead
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot
+from backtest.outside_bytes import arrow_table
 from backtest.pipeline.history import RunSummary, run_summaries
 from backtest.pipeline.lock import file_is_held
 from backtest.pipeline.manifests import DONE, earlier_record
@@ -58,7 +59,7 @@ def examine(root: DataRoot, spec_root: Path, *, now: dt.datetime, deep: bool = F
     runs = run_summaries(root)
     found += [*_runs(runs), *_locks(root, runs), *_ledger(root), *_quality(root, spec_root)]
     if deep:
-        found += _hashes(root, runs)
+        found += [*_hashes(root, runs), *_raw_files(root)]
     return found
 
 
@@ -271,6 +272,21 @@ def _hashes(root: DataRoot, runs: list[RunSummary]) -> Iterator[HealthFinding]:
         for path in sorted(root.run(run.run_id).glob("*.json")):
             if path.name != "run_manifest.json":
                 yield from _changed_outputs(root, path, shared=False)
+
+
+def _raw_files(root: DataRoot) -> Iterator[HealthFinding]:
+    """Raw files that cannot be read to their end; nothing records their hash, for they may be an operator's own."""
+    for path in sorted(root.lake.glob("raw/**/*.parquet")):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            continue
+        try:
+            arrow_table(path)
+        except (OSError, ValueError) as fault:
+            text = f"{path.relative_to(root.path)} is damaged: {str(fault)[:200]}"
+            remedy = (
+                f"rm {_quoted([path])}, then fetch it again: make run SYMBOLS=… START=… END=… (or backtest import-raw)"
+            )
+            yield HealthFinding("hashes", "error", text, remedy)
 
 
 def _changed_outputs(root: DataRoot, record_path: Path, *, shared: bool) -> Iterator[HealthFinding]:

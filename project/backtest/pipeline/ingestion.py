@@ -14,7 +14,7 @@ import polars as pl
 
 from backtest.cleaning.quality import QUALITY_SCHEMA, quality_table
 from backtest.errors import DataError, MisuseError, did_you_mean, listed
-from backtest.lake.files import content_hash
+from backtest.lake.files import content_hash, read_parquet
 from backtest.lake.paths import DataRoot, Market, checked_symbol
 from backtest.lake.raw import have_days, import_name, read_raw, write_raw, write_raw_quality
 from backtest.sources import binance, files
@@ -363,7 +363,7 @@ def _earlier_defects(root: DataRoot) -> dict[tuple[str, str, str, str], int]:
     path = root.raw_quality(VENUE)
     if not path.is_file():
         return {}
-    table = pl.read_parquet(path, columns=[*_KEY, "month", "defects"])
+    table = read_parquet(path, columns=[*_KEY, "month", "defects"])
     return {(market, symbol, dataset, month): count for market, symbol, dataset, month, count in table.iter_rows()}
 
 

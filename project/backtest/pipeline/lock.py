@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from backtest.errors import DataError, RunError
 from backtest.lake.paths import DataRoot
+from backtest.outside_bytes import parsed_json
 
 LOCK_FILE: Final = ".lock"
 # Far longer than run_is_held() keeps a lock to see whether it is free.
@@ -100,7 +101,7 @@ def _try_lock(descriptor: int, after_seconds: float = 0.0) -> bool:
 
 def _entry(descriptor: int) -> dict[str, Any] | None:
     try:
-        value = json.loads(os.pread(descriptor, 1 << 16, 0))
+        value = parsed_json(os.pread(descriptor, 1 << 16, 0))
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +12,7 @@ from backtest.lake.cleaned import read_cleaned_quality
 from backtest.lake.files import read_json, read_parquet
 from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, Market
+from backtest.outside_bytes import parsed_json
 from backtest.pipeline.history import manifest_of
 from backtest.pipeline.manifests import earlier_record
 from backtest.pipeline.results import (
@@ -37,7 +37,7 @@ SIMULATED: Final = "simulated"
 BACKTEST_SUMMARY: Final = "summary.json"
 BACKTEST_TABLES: Final = {
     name: f"{name}.parquet"
-    for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation")
+    for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation", "trades")
 }
 MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
@@ -152,7 +152,7 @@ def _blueprints(root: DataRoot, run_id: str) -> dict[str, dict[str, Any]]:
     found = {}
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
-            blueprint = json.loads(line)
+            blueprint = parsed_json(line)
             found[str(blueprint["blueprint_id"]).removeprefix(f"{run_id}.")] = blueprint
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise DataError(f"{path} is unreadable: {fault}. Write it again: make discover-edges RUN_ID={run_id}") from None

@@ -7,13 +7,13 @@ days; liquidations and the book have no history there.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from typing import Any, Final
 
 import polars as pl
 
 from backtest.errors import DataError
 from backtest.lake.schemas import RAW_SCHEMAS
+from backtest.outside_bytes import parsed_json
 from backtest.sources.binance_archive import INTERVALS, Market, start_ms
 from backtest.sources.columns import KLINE_COLUMNS
 from backtest.sources.download import OK, Host, Sleep
@@ -156,7 +156,7 @@ async def _metrics_page(host: Host, path: str, parameters: dict[str, str | int])
     if answer.status != OK:
         raise DataError(f"{host.address} answers {answer.status} {_message(answer.body)}".rstrip())
     try:
-        return [(int(row["timestamp"]), dict(row)) for row in json.loads(answer.body)]
+        return [(int(row["timestamp"]), dict(row)) for row in parsed_json(answer.body)]
     except (ValueError, TypeError, KeyError):
         raise DataError(f"{host.address} answers something that is not {path.rpartition('/')[2]}") from None
 
@@ -167,7 +167,7 @@ async def _page(host: Host, path: str, parameters: dict[str, str | int]) -> list
     if answer.status != OK:
         raise DataError(f"{host.address} answers {answer.status} {_message(answer.body)}".rstrip())
     try:
-        page = json.loads(answer.body)
+        page = parsed_json(answer.body)
         if "fundingRate" in path:
             return [(int(row["fundingTime"]), str(row["fundingRate"])) for row in page]
         return [(int(row[0]), *(str(value) for value in row[1:12])) for row in page if len(row) >= len(KLINE_COLUMNS)]
@@ -178,7 +178,7 @@ async def _page(host: Host, path: str, parameters: dict[str, str | int]) -> list
 def _message(body: bytes) -> str:
     """What the venue says about a refusal."""
     try:
-        return str(json.loads(body)["msg"])[:120]
+        return str(parsed_json(body)["msg"])[:120]
     except (ValueError, TypeError, KeyError):
         return ""
 

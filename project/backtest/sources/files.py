@@ -11,6 +11,7 @@ import polars as pl
 
 from backtest.errors import DataError
 from backtest.lake.schemas import RAW_SCHEMAS
+from backtest.outside_bytes import arrow_table
 from backtest.sources.archives import gunzipped, unzipped
 from backtest.sources.columns import FUNDING_COLUMNS, KLINE_COLUMNS, mapping_of, normal_name
 from backtest.sources.rows import REQUIRED, Defect, raw_rows
@@ -101,10 +102,15 @@ def _opened(path: Path, market: str, dataset: str, symbol: str | None) -> tuple[
 def _typed_table(path: Path) -> pl.DataFrame:
     is_parquet = path.suffix.lower() in _PARQUET
     try:
-        return pl.read_parquet(path, glob=False) if is_parquet else pl.read_ipc(path)
-    except pl.exceptions.PolarsError as fault:
+        table = pl.from_arrow(arrow_table(path))
+    except (ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as fault:
         kind = "Parquet" if is_parquet else "Feather"
-        raise DataError(f"it is not a readable {kind} file ({str(fault).splitlines()[0][:120]})") from None
+        raise DataError(
+            f"it is not a readable {kind} file ({(str(fault) or repr(fault)).splitlines()[0][:120]})"
+        ) from None
+    if not isinstance(table, pl.DataFrame):
+        raise DataError("it holds no table")
+    return table
 
 
 def _text_table(path: Path) -> tuple[pl.DataFrame, list[str], str, list[Defect]]:

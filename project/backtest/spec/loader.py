@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ from backtest.spec.models import (
 from backtest.spec.strategies import BacktestSettings, Strategy
 
 MAX_FILE_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 200
+"""Levels of a YAML file: more than any spec has, fewer than what can be built."""
+_LINE_START: Final = re.compile(r"^[ \t?:-]*", re.MULTILINE)
 DEFAULT_CONTRACT: Final = "default"
 M = TypeVar("M", bound=Model)
 
@@ -222,6 +226,24 @@ def _load(root: Path, fingerprint: tuple[tuple[str, int, int], ...]) -> Spec:
     return spec
 
 
+def _refuse_bombs(text: str) -> None:
+    """ValueError for aliases, by which a small file explodes, and for depth, which ends the process that builds it.
+
+    The events are looked at before anything is built, and only where there may be such a thing: a level takes a bracket, or
+    half a column at the start of a line.
+    """
+    deepest = 2 * max(len(start[0]) for start in _LINE_START.finditer(text)) + text.count("[") + text.count("{")
+    if deepest <= MAX_DEPTH and not ("*" in text and "&" in text):
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"found an alias (*{event.anchor}); write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"is nested deeper than {MAX_DEPTH}")
+
+
 class _UniqueKeyLoader(yaml.CSafeLoader):
     """Safe YAML without repeated keys."""
 
@@ -385,15 +407,14 @@ class _Reader:
             if len(content) > MAX_FILE_BYTES:
                 raise ValueError(f"has {len(content):,} bytes; at most {MAX_FILE_BYTES:,} are read")
             text = content.decode("utf-8")
-            # Aliases allow files that explode when read; the events are looked at before anything is built.
-            for event in yaml.parse(text, Loader=yaml.CSafeLoader) if "*" in text and "&" in text else ():
-                if isinstance(event, yaml.AliasEvent):
-                    raise ValueError(f"found an alias (*{event.anchor}); write the value out")
+            _refuse_bombs(text)
             return yaml.load(text, Loader=_UniqueKeyLoader)
-        except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as fault:
+        except (OSError, ValueError, yaml.YAMLError) as fault:
             reason = " ".join(str(fault).replace('"<unicode string>"', name).split()) or type(fault).__name__
-            self.faults.append(f"{name}: is not readable YAML: {reason}")
-            return None
+        except (LookupError, TypeError, AttributeError, ArithmeticError) as fault:
+            reason = f"a value does not have the form that its tag (!!…) asks for ({fault!r})"
+        self.faults.append(f"{name}: is not readable YAML: {reason}")
+        return None
 
     def _validated(self, name: str, adapter: TypeAdapter[Any] | Callable[[Any], type[Model]]) -> Any:
         """The file as a model; `adapter` may choose it by what the file says."""

@@ -81,7 +81,7 @@ def _spot_bars(frame: pl.DataFrame) -> pl.DataFrame:
 def _rules(name: str, contracts: Mapping[str, Contract], costs: Costs, grid: NDArray[np.datetime64]) -> InstrumentRules:
     symbol = name.removesuffix(SPOT)
     if name == symbol:
-        return contract_rules(contracts[symbol], costs, grid, symbol=symbol)
+        return contract_rules(contracts[symbol], costs.for_contract(contracts[symbol]), grid, symbol=symbol)
     spot = costs.model_copy(update={"fees": costs.spot.fees, "half_spread_bps": costs.spot.half_spread_bps})
     return contract_rules(contracts[symbol], spot, grid, symbol=symbol)
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from pydantic import ValidationError
 
 from backtest.errors import DataError, did_you_mean, listed
+from backtest.outside_bytes import nesting_depth
 from backtest.strategies.blueprints import BLUEPRINT_VERSION, Blueprint
 
 MAX_FILE_BYTES: Final = 64 << 20
 MAX_LINE_CHARACTERS: Final = 1 << 20
 MAX_DEPTH: Final = 20
 MAX_BLUEPRINTS: Final = 20_000
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_BRACKET = re.compile(r"[\[\]{}]")
 
 
 def parse_blueprints(text: str, source: str) -> list[Blueprint]:
@@ -53,7 +51,7 @@ def _parsed(line: str) -> Blueprint:
     """A blueprint; ValueError with a sentence where it is none."""
     if len(line) > MAX_LINE_CHARACTERS:
         raise ValueError(f"has {len(line):,} characters; at most {MAX_LINE_CHARACTERS:,} are read")
-    if (depth := nesting_depth(line)) > MAX_DEPTH:
+    if (depth := nesting_depth(line, enough=MAX_DEPTH)) > MAX_DEPTH:
         raise ValueError(f"is nested {depth:,} deep; at most {MAX_DEPTH} is read")
     try:
         value = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -70,15 +68,6 @@ def _parsed(line: str) -> Blueprint:
             "Write the run's blueprints again: make discover-edges RUN_ID=…"
         )
     return Blueprint.model_validate(value)
-
-
-def nesting_depth(line: str) -> int:
-    """How deep brackets are nested outside of strings."""
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", line)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -108,6 +108,18 @@ def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys
     assert "candidates.parquet is gone" in texts[1]
 
 
+def test_a_damaged_raw_file_is_found_by_reading_it(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    path = sound.root.raw("binance", "perp", "BTCUSDT", "ohlcv_5m") / "year=2024" / "month=01" / "monthly.parquet"
+    write_parquet(path, pl.DataFrame({"close": [1.0] * 100}))
+    assert _findings(sound, capsys, "--deep")[0] == 0
+    content = bytearray(path.read_bytes())
+    content[5:9] = b"\xff" * 4
+    path.write_bytes(bytes(content))
+    code, findings = _findings(sound, capsys, "--deep")
+    assert code == 1
+    assert ["month=01/monthly.parquet is damaged" in finding["text"] for finding in _worst(findings)] == [True]
+
+
 @pytest.mark.parametrize(("gap_bars", "code"), [(0, 0), (10, 0), (11, 1)])
 def test_many_gaps_are_a_warning_and_few_a_note(
     sound: Desk, capsys: pytest.CaptureFixture[str], gap_bars: int, code: int

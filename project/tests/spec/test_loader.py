@@ -235,3 +235,29 @@ def test_a_spec_without_known_defects_is_sound_and_another_list_is_another_ontol
     assert (len(before.known_defects) > 0, without.known_defects) == (True, ())
     assert before.ontology_hash != without.ontology_hash
     assert before.part_hash("known_defects") != without.part_hash("known_defects")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("name: " + "[" * 200_000, "is nested deeper than 200"),
+        ("name: " + "[" * 10_000 + "]" * 10_000, "is nested deeper than 200"),
+        ("".join(f"{' ' * level}a:\n" for level in range(400)), "is nested deeper than 200"),
+        ("- " * 100_000 + "a", "is nested deeper than 200"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "found an alias (*a)"),
+        ("a: &a\n  <<: *a\n", "found an alias (*a)"),
+        ("name: !!int ''", "does not have the form that its tag"),
+        ("name: !!bool maybe", "does not have the form that its tag"),
+        ("name: !!timestamp never", "does not have the form that its tag"),
+        ("name: !!set [a]", "does not have the form that its tag"),
+        ("name: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("name: " + "9" * 10_000, "Exceeds the limit"),
+        ("name: 2024-99-99", "month must be in 1..12"),
+        ("x" * 2_000_000, "at most 1,048,576 are read"),
+    ],
+)
+def test_a_bomb_or_a_wrong_tag_is_a_fault_of_the_file(folder: Path, content: str, reason: str) -> None:
+    (folder / "features" / "log_return.yaml").write_text(content, encoding="utf-8")
+    text = fault_of(folder)
+    assert "features/log_return.yaml: is not readable YAML" in text
+    assert reason in text

@@ -8,10 +8,11 @@ import time
 import pytest
 
 from backtest.errors import DataError
+from backtest.outside_bytes import nesting_depth
 from backtest.spec.loader import Spec
 from backtest.strategies.blueprints import Blueprint, to_jsonl
 from backtest.strategies.compiled import compile_rule
-from backtest.strategies.reading import MAX_LINE_CHARACTERS, nesting_depth, parse_blueprints
+from backtest.strategies.reading import MAX_LINE_CHARACTERS, parse_blueprints
 
 
 def edited(blueprint: Blueprint, **changes: object) -> str:

@@ -18,12 +18,12 @@ real_bars
 from __future__ import annotations
 
 import importlib.resources
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from backtest.errors import DataError
+from backtest.outside_bytes import parsed_json
 
 SCHEMA: Final = 1
 FILE: Final = "error_rates.json"
@@ -79,7 +79,7 @@ def measured_error_rates() -> MeasuredErrorRates | None:
     if not resource.is_file():
         return None
     try:
-        value = json.loads(resource.read_text(encoding="utf-8"))
+        value = parsed_json(resource.read_bytes())
         return MeasuredErrorRates(
             **{field.name: value[field.name] for field in fields(MeasuredErrorRates) if field.name != "limits"},
             limits=tuple(value["limits"]),

@@ -23,6 +23,7 @@ from backtest.reports.html.svg import (
     group,
     hover_columns,
     legend,
+    legend_width,
     line,
     path_of,
     tick_text,
@@ -711,6 +712,10 @@ class Curve:
     kind: str = ""
 
 
+def _key_class(kind: str) -> str:
+    return f"key-line {kind}".strip() if not kind or kind.startswith("hue") else f"key-{kind.split()[0]}"
+
+
 def time_figure(
     days: Sequence[dt.date],
     curves: Sequence[Curve],
@@ -724,9 +729,12 @@ def time_figure(
     unit: str = "",
 ) -> Markup:
     """Lines over days with shaded spans named at their top."""
-    frame = Frame(width=860, height=height, left=62, top=26)
     if not days:
         return Markup("")
+    keys = [(_key_class(curve.kind), curve.name) for curve in curves]
+    is_wide = sum(legend_width(name) for _, name in keys) > 780
+    more = 13 * (len(keys) - 1) if is_wide else 0
+    frame = Frame(width=860, height=height + more, left=62, top=26 + more)
     numbers = [float(day.toordinal()) for day in days]
     x = frame.x(numbers[0], max(numbers[-1], numbers[0] + 1))
     every = [float(value) for curve in curves for value in curve.values]
@@ -745,7 +753,7 @@ def time_figure(
                     class_=f"window w{number_ % 3}",
                 )
             )
-            parts.append(element("text", name, x=float(start + 4), y=frame.top + 11, class_="note"))
+            parts.append(element("text", name, x=float(start + 2), y=frame.top - 4, class_="note"))
     parts.append(y_axis(frame, y, label))
     for curve in curves:
         if fill:
@@ -761,13 +769,8 @@ def time_figure(
             )
         parts.append(line(x, y, numbers, list(curve.values), class_=f"line {curve.kind}".strip()))
     if len(curves) > 1:
-        parts.append(
-            legend(
-                [(f"key-{curve.kind.split()[0] if curve.kind else 'line'}", curve.name) for curve in curves],
-                frame,
-                at=(float(frame.left), 10.0),
-            )
-        )
+        rows = [[key] for key in keys] if is_wide else [keys]
+        parts += [legend(row, frame, at=(float(frame.left), 10.0 + 13 * place)) for place, row in enumerate(rows)]
     parts.append(
         x_axis(frame, [(x(day.toordinal()), text) for day, text in date_ticks(days[0], days[-1])], "date (UTC)")
     )

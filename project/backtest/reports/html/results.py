@@ -88,6 +88,8 @@ class BacktestResults:
     costs: pl.DataFrame
     capacity: pl.DataFrame
     correlation: pl.DataFrame
+    trades: pl.DataFrame
+    """Under cautious fills."""
     summary: Mapping[str, Any]
 
 

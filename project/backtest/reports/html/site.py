@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from backtest.reports.html import formats
 from backtest.reports.html.colours import event_classes
-from backtest.reports.html.pages.backtest import backtest_page
+from backtest.reports.html.pages.backtest import TRADES_SCRIPT, backtest_page
 from backtest.reports.html.pages.calibration import calibration_report_page
 from backtest.reports.html.pages.candidate import candidate_page
 from backtest.reports.html.pages.data_quality import data_page
@@ -24,6 +24,7 @@ from backtest.reports.html.pages.overview import overview, run_funnel
 from backtest.reports.html.pages.promotion import promotion_page
 from backtest.reports.html.pages.selection import file_name, with_pages
 from backtest.reports.html.pages.table import as_script, table_data
+from backtest.reports.html.pages.trades import trade_data
 from backtest.reports.html.pages.verdict import verdict
 from backtest.reports.html.rendering import list_page, static_files
 from backtest.reports.html.results import Missing, RunResults
@@ -52,6 +53,8 @@ def report_files(results: RunResults) -> Iterator[tuple[str, str]]:
     yield from event_pages(results, colours, paged)
     yield "data.html", data_page(results)
     yield "promotion.html", promotion_page(results, paged, colours)
+    if results.backtest is not None:
+        yield TRADES_SCRIPT, as_script("trades", trade_data(results.backtest.trades))
     yield "backtest.html", backtest_page(results)
     if isinstance(results.calibration, Missing):
         yield (

@@ -272,5 +272,10 @@ def legend(entries: Sequence[tuple[str, str]], frame: Frame, *, at: tuple[float,
     for kind, text in entries:
         marks.append(element("rect", x=x, y=y - 4, width=12, height=6, class_=kind))
         marks.append(element("text", text, x=x + 16, y=y + 2.5, class_="key"))
-        x += 28 + 5.6 * len(text)
+        x += legend_width(text)
     return group(marks)
+
+
+def legend_width(text: str) -> float:
+    """Room that a key with its text takes."""
+    return 28 + 5.9 * len(text)

@@ -89,6 +89,14 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
         "P(no effect)",
         "Probability that the event has no effect at this horizon at all, by the whole search.",
     ),
+    "skewness": (
+        "skewness",
+        "Whether a day's return has its long tail on the gaining (+) or the losing side (−), of all trades left alike.",
+    ),
+    "adjusted_t_stat": (
+        "adjusted t",
+        "t without what skewness alone would put into it: many small losses and few large gains can look significant.",
+    ),
     "t_stat": ("t", "Mean divided by its standard error. Beyond ±2 it is surprising for one test, not for thousands."),
     "p_value": (
         "p-value",

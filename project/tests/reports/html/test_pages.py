@@ -24,6 +24,7 @@ from backtest.reports.html.pages.promotion import promotion_page
 from backtest.reports.html.pages.rule import rule_in_words
 from backtest.reports.html.pages.selection import MOST_MISSES, MOST_PASSED, file_name, with_pages
 from backtest.reports.html.pages.table import as_script, table_data
+from backtest.reports.html.pages.trades import trade_data
 from backtest.reports.html.pages.verdict import of_candidates
 from backtest.reports.html.results import BacktestResults, RunResults
 from backtest.reports.html.svg import Scale, date_ticks, element, path_of, round_step
@@ -238,7 +239,7 @@ def test_a_candidates_page_has_its_verdict_and_why(
 
 def test_the_backtest_page_tells_what_was_earned_in_which_span(made_results: Callable[..., RunResults]) -> None:
     results = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5)
-    assert "No strategy has been backtested" in backtest_page(results)
+    assert "No strategy has been backtested" in backtest_page(dataclasses.replace(results, backtest=None))
     figures = dict.fromkeys(
         ("n_days", "max_drawdown_days", "n_ambiguous", "annual_return", "sharpe_standard_error", "turnover_per_year",
          "mean_exposure", "expectancy", "expectancy_low", "expectancy_high", "net_usd"), 1.0
@@ -259,7 +260,7 @@ def test_the_backtest_page_tells_what_was_earned_in_which_span(made_results: Cal
     found = BacktestResults(
         metrics=metrics, equity=equity, strategy_returns=nothing, costs=nothing, correlation=nothing,
         monthly=pl.DataFrame({"month": ["2024-01", "2024-02"], "return": [0.1, 0.1]}),
-        capacity=pl.DataFrame(schema={"starting_equity_usd": pl.Float64}),
+        capacity=pl.DataFrame(schema={"starting_equity_usd": pl.Float64}), trades=pl.DataFrame(),
         summary={"strategies": [{}], "warnings": [HOSTILE], "n_trades": 7},
     )  # fmt: skip
     page = backtest_page(dataclasses.replace(results, backtest=found))
@@ -267,6 +268,23 @@ def test_the_backtest_page_tells_what_was_earned_in_which_span(made_results: Cal
     assert "Out of sample: \N{MINUS SIGN}10.0" in page
     assert re.search(r"<b>21\.0\s*%</b>", page), "the months compound: 1.1 x 1.1"
     assert "<script>alert" not in page
+
+
+def test_trades_are_told_in_bps_of_their_size_and_minutes_since_the_first(made_results: Any) -> None:
+    trades = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5).backtest.trades.head(2)
+    entered = [dt.datetime(2024, 1, 1, 10, tzinfo=dt.UTC), dt.datetime(2024, 1, 1, 9, tzinfo=dt.UTC)]
+    known = {"gross": [20.0, -3.0], "fees": [1.0, 2.0], "net": [18.0, -6.0], "side": [1, -1], "leg": [0, 1]}
+    found = trade_data(
+        trades.with_columns(pl.Series("entry_time", entered), *(pl.Series(*one) for one in known.items()))
+    )
+    assert found["start"] == entered[1].timestamp()
+    assert found["columns"]["entry"] == [0, 60]
+    assert found["columns"]["side"] == [9, 1], "ten is added to the side of a second leg"
+    assert found["columns"]["gross"] == [-3.0, 20.0], "bps of 10,000 USD"
+    assert found["columns"]["net_usd"] == [-6.0, 18.0]
+    assert [found["texts"]["strategy"][code] for code in found["columns"]["strategy"]] == trades["strategy"].to_list()[
+        ::-1
+    ]
 
 
 def test_every_barrier_of_a_policy_is_told_from_the_trades_side(made: Made, spec: Spec) -> None:

@@ -11,13 +11,17 @@ import numpy as np
 from backtest.reports.html import figures, formats
 from backtest.reports.html.figures import Curve, Step
 from backtest.reports.html.pages.others import missing_page
+from backtest.reports.html.pages.trades import COLUMNS, MOST_TRADES
 from backtest.reports.html.rendering import page
 from backtest.reports.html.results import BacktestResults, Missing, RunResults
 
 if TYPE_CHECKING:
     import polars as pl
 
+TRADES_SCRIPT: Final = "data/trades.js"
 MOST_CURVES: Final = 6
+MOST_SHOWN: Final = 15
+"""Strategies in the first table; the others are folded away."""
 MOST_CORRELATED: Final = 12
 """The largest strategies by what they earned or lost are set beside each other."""
 SPANS: Final = {
@@ -44,6 +48,7 @@ def backtest_page(results: RunResults) -> str:
         run_id=results.run_id,
         title="Backtest",
         section="backtest.html",
+        scripts=(TRADES_SCRIPT,),
         lead=LEAD,
         verdict=_verdict(found),
         warnings=[str(warning) for warning in found.summary.get("warnings") or ()],
@@ -52,12 +57,16 @@ def backtest_page(results: RunResults) -> str:
         months=_months(found.monthly),
         spans=_spans(found.metrics),
         costs=_costs(found.costs),
-        strategies=_strategies(found.metrics),
-        contributions=_contributions(found),
-        correlation=_correlation(found),
+        strategies=_strategies(found.metrics, results.run_id),
+        most_shown=MOST_SHOWN,
+        contributions=_contributions(found, results.run_id),
+        contributions_text=_contributions_text(found),
+        correlation=_correlation(found, results.run_id),
         capacity=_capacity(found.capacity),
         skipped=[(row["stage"], row["reason"], formats.count(row["n"])) for row in found.summary.get("skipped") or ()],
-        trades=formats.count(found.summary.get("n_trades")),
+        trades=formats.count(len(found.trades)),
+        trades_left_out=formats.count(len(found.trades) - MOST_TRADES) if len(found.trades) > MOST_TRADES else "",
+        columns=[{"key": key, "kind": kind, "label": label, "tip": tip} for key, kind, label, tip in COLUMNS],
         trades_file=f"reports/backtest/{results.run_id}/trades.parquet",
         parity=_parity(found.summary),
     )
@@ -267,12 +276,17 @@ def _spans(metrics: pl.DataFrame) -> list[list[str]]:
     return rows
 
 
-def _strategies(metrics: pl.DataFrame) -> list[list[str]]:
+def _named(name: object, run_id: str) -> str:
+    """A strategy's name, without the run's own where it is a blueprint of it."""
+    return str(name).removeprefix(f"{run_id}.")
+
+
+def _strategies(metrics: pl.DataFrame, run_id: str) -> list[list[str]]:
     import polars as pl
 
     own = metrics.filter((pl.col("scope") == "strategy") & (pl.col("span") == "whole") & (pl.col("bound") == "worst"))
     return [
-        _metric_row(row, str(row["name"]))
+        _metric_row(row, _named(row["name"], run_id))
         for row in own.sort("net_usd", descending=True, nulls_last=True).iter_rows(named=True)
     ]
 
@@ -290,7 +304,7 @@ def _costs(costs: pl.DataFrame) -> Any:
     return figures.waterfall_figure(steps, title="From gross to net, in bps of the notional")
 
 
-def _contributions(found: BacktestResults) -> Any:
+def _contributions(found: BacktestResults, run_id: str) -> Any:
     """Cumulated result of each strategy alone, the largest ones by their end."""
     import polars as pl
 
@@ -307,10 +321,18 @@ def _contributions(found: BacktestResults) -> Any:
             .join(own, on="day", how="left")
             .with_columns(pl.col("net_usd").fill_null(0.0).cum_sum())
         )
-        curves.append(Curve(str(name), filled["net_usd"].to_numpy().astype(float), f"hue{number} shade{number % 3}"))
+        curves.append(
+            Curve(_named(name, run_id), filled["net_usd"].to_numpy().astype(float), f"hue{number} shade{number % 3}")
+        )
     return figures.time_figure(
         days, curves, title="Result of each strategy alone, cumulated", label="result (USD)", decimals=0, unit=" USD"
     )
+
+
+def _contributions_text(found: BacktestResults) -> str:
+    n = found.strategy_returns["strategy"].n_unique() if not found.strategy_returns.is_empty() else 0
+    text = "Each alone on the account, marked to market day by day."
+    return f"{text} The {MOST_CURVES} of {n:,} that earned or lost most." if n > MOST_CURVES else text
 
 
 def _largest(found: BacktestResults, most: int) -> list[str]:
@@ -321,17 +343,20 @@ def _largest(found: BacktestResults, most: int) -> list[str]:
     return totals.sort("size", "strategy", descending=[True, False])["strategy"].head(most).to_list()
 
 
-def _correlation(found: BacktestResults) -> dict[str, Any] | None:
+def _correlation(found: BacktestResults, run_id: str) -> dict[str, Any] | None:
     names = _largest(found, MOST_CORRELATED)
     if found.correlation.is_empty() or len(names) < 2:
         return None
     rows = found.correlation.select("first", "second", "correlation").iter_rows()
     pairs = {frozenset((first, second)): value for first, second, value in rows}
     table = [
-        (name, ["" if name == other else formats.decimal(pairs.get(frozenset((name, other))), 2) for other in names])
+        (
+            _named(name, run_id),
+            ["" if name == other else formats.decimal(pairs.get(frozenset((name, other))), 2) for other in names],
+        )
         for name in names
     ]
-    return {"names": names, "rows": table}
+    return {"names": [_named(name, run_id) for name in names], "rows": table}
 
 
 def _capacity(capacity: pl.DataFrame) -> list[list[str]]:

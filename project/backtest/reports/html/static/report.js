@@ -95,86 +95,49 @@
   const linkOf = (row) => row in all.pages ? `candidates/${all.pages[row]}.html` : `hypothesis.html#${row}`;
   const minutesOf = (horizon) => parseInt(horizon, 10) * ({ m: 1, h: 60, d: 1440 })[horizon.slice(-1)];
 
-  const table = document.getElementById("all-candidates");
-  if (table && all) {
+  // A table of which fifty rows are drawn at a time. `keeper` gives the test of a row for what is asked for now.
+  const pagedTable = ({ table, n, what, valueOf, cellOf, keeper, first, smallestFirst }) => {
     const SIZE = 50;
-    const head = [...table.tHead.rows[0].cells];
-    const columns = head.map((cell) => ({ cell, key: cell.dataset.key, kind: cell.dataset.kind, button: cell.querySelector("button") }));
+    const columns = [...table.tHead.rows[0].cells].map((cell) => ({ cell, key: cell.dataset.key, kind: cell.dataset.kind, button: cell.querySelector("button") }));
     const search = document.getElementById("search");
     const filters = [...document.querySelectorAll("[data-filter]")];
-    for (const select of filters) {
-      const name = select.dataset.filter;
-      if (!all.texts[name]) continue;
-      const values = [...all.texts[name]];
-      if (name === "horizon") values.sort((a, b) => minutesOf(a) - minutesOf(b));
-      for (const text of values) select.append(make("option", { value: text }, name === "template_verb" || name === "state_id" ? words(text) : text));
-    }
-    const haystack = Array.from({ length: all.n }, (_, row) => words(idOf(row)).toLowerCase());
-    const nearness = (row) => (passedAll(row) ? 1e6 : bits(row) & 1 ? 1e4 - 1e3 * failedGates(row).length : -1e6) + (all.columns.after_cost_expectancy[row] ?? -1e3) / 10;
-    const nearnesses = Float64Array.from({ length: all.n }, (_, row) => nearness(row));
     let sortKey = "", descending = true, page = 0, rows = [];
-    const valueOf = (key, row) => key === "" ? nearnesses[row] : key === "horizon" ? minutesOf(textOf(key, row)) : key === "verdict" ? nearnesses[row] : key in all.texts ? textOf(key, row) : all.columns[key][row];
     const compare = (key) => (a, b) => {
-      const x = valueOf(key, a), y = valueOf(key, b);
+      const x = valueOf(key || first, a), y = valueOf(key || first, b);
       if (x === null || y === null) return x === y ? a - b : x === null ? 1 : -1;
       const order = typeof x === "string" ? x.localeCompare(y) : x - y;
       return order === 0 ? a - b : descending ? -order : order;
     };
-    const choose = () => {
-      const asked = words(search.value.trim().toLowerCase()).split(/\s+/).filter(Boolean);
-      const wanted = filters.map((select) => [select.dataset.filter, select.value]).filter(([, value]) => value !== "");
-      rows = [];
-      for (let row = 0; row < all.n; row += 1) {
-        let fits = asked.every((word) => haystack[row].includes(word));
-        for (const [name, value] of wanted) {
-          if (!fits) break;
-          fits = name !== "verdict" ? textOf(name, row) === value
-            : value === "passed" ? passedAll(row) : value === "tested" ? Boolean(bits(row) & 1) : value === "missed" ? Boolean(bits(row) & 1) && !passedAll(row) : value === "untested" ? !(bits(row) & 1)
-            : Boolean(bits(row) & 1) && failedGates(row)[0] === value;
-        }
-        if (fits) rows.push(row);
-      }
-      rows.sort(compare(sortKey));
-      page = 0;
-      draw();
-    };
     const body = table.tBodies[0];
     const status = document.getElementById("table-status");
     const before = document.getElementById("page-before"), after = document.getElementById("page-after");
-    const cellOf = ({ key, kind }, row) => {
-      if (key === "event_type") {
-        const cell = make("th", { scope: "row" });
-        cell.append(make("span", { class: `swatch ${(data.colours || {})[textOf(key, row)] || ""}` }), make("a", { href: linkOf(row) }, textOf(key, row)));
-        return cell;
-      }
-      if (key === "verdict") {
-        const text = verdictOf(row);
-        return make("td", { class: text === "passed" ? "pass" : "soft" }, text === "passed" ? "passed all" : text);
-      }
-      if (key in all.texts) return make("td", {}, key === "symbol" && textOf(key, row) === "POOLED" ? "pooled" : key === "template_verb" || key === "state_id" ? words(textOf(key, row)) : textOf(key, row));
-      return make("td", { class: "num" }, shown[kind](all.columns[key][row]));
-    };
     const draw = () => {
       const pages = Math.max(1, Math.ceil(rows.length / SIZE));
       page = Math.min(page, pages - 1);
       const part = document.createDocumentFragment();
       for (const row of rows.slice(page * SIZE, page * SIZE + SIZE)) part.append(make("tr", {}, ...columns.map((column) => cellOf(column, row))));
       body.replaceChildren(part);
-      const first = rows.length ? page * SIZE + 1 : 0;
-      status.textContent = `${fixed(first, 0)} to ${fixed(Math.min(rows.length, page * SIZE + SIZE), 0)} of ${fixed(rows.length, 0)} chosen, of ${fixed(all.n, 0)} hypotheses`;
+      const top = rows.length ? page * SIZE + 1 : 0;
+      status.textContent = `${fixed(top, 0)} to ${fixed(Math.min(rows.length, page * SIZE + SIZE), 0)} of ${fixed(rows.length, 0)} chosen, of ${fixed(n, 0)} ${what}`;
       before.disabled = page === 0;
       after.disabled = page >= pages - 1;
       for (const { cell, key } of columns) {
         if (key === sortKey) cell.setAttribute("aria-sort", descending ? "descending" : "ascending"); else cell.removeAttribute("aria-sort");
       }
     };
-    const smallestFirst = new Set(["p_value", "q_value", "confirmation_q", "cost", "event_type", "template_verb", "horizon", "state_id", "symbol"]);
+    const sortAndDraw = () => { rows.sort(compare(sortKey)); page = 0; draw(); };
+    const choose = () => {
+      const asked = words(search.value.trim().toLowerCase()).split(/\s+/).filter(Boolean);
+      const wanted = filters.map((select) => [select.dataset.filter, select.value]).filter(([, value]) => value !== "");
+      const keeps = keeper(asked, wanted);
+      rows = [];
+      for (let row = 0; row < n; row += 1) if (keeps(row)) rows.push(row);
+      sortAndDraw();
+    };
     for (const { key, button } of columns) {
       button.addEventListener("click", () => {
         if (sortKey === key) descending = !descending; else { sortKey = key; descending = !smallestFirst.has(key); }
-        rows.sort(compare(sortKey));
-        page = 0;
-        draw();
+        sortAndDraw();
       });
     }
     let waiting = 0;
@@ -185,6 +148,73 @@
     const asked = new URLSearchParams(window.location.hash.slice(1));
     for (const select of filters) if (asked.has(select.dataset.filter)) select.value = asked.get(select.dataset.filter);
     choose();
+  };
+  const offer = (name, values, shownAs = (text) => text) => {
+    const select = document.querySelector(`[data-filter="${name}"]`);
+    for (const text of values) select.append(make("option", { value: text }, shownAs(text)));
+  };
+
+  const table = document.getElementById("all-candidates");
+  if (table && all) {
+    const readable = (name) => name === "template_verb" || name === "state_id" ? words : (text) => text;
+    for (const name of ["event_type", "template_verb", "horizon", "state_id", "symbol"]) {
+      offer(name, name === "horizon" ? [...all.texts[name]].sort((a, b) => minutesOf(a) - minutesOf(b)) : all.texts[name], readable(name));
+    }
+    let haystack = null;
+    const nearness = (row) => (passedAll(row) ? 1e6 : bits(row) & 1 ? 1e4 - 1e3 * failedGates(row).length : -1e6) + (all.columns.after_cost_expectancy[row] ?? -1e3) / 10;
+    const nearnesses = Float64Array.from({ length: all.n }, (_, row) => nearness(row));
+    const isTested = (row) => Boolean(bits(row) & 1);
+    const fitsVerdict = (value, row) => value === "passed" ? passedAll(row) : value === "tested" ? isTested(row) : value === "missed" ? isTested(row) && !passedAll(row)
+      : value === "untested" ? !isTested(row) : isTested(row) && failedGates(row)[0] === value;
+    pagedTable({
+      table, n: all.n, what: "hypotheses", first: "verdict",
+      smallestFirst: new Set(["p_value", "q_value", "confirmation_q", "placebo_p", "cost", "event_type", "template_verb", "horizon", "state_id", "symbol"]),
+      valueOf: (key, row) => key === "horizon" ? minutesOf(textOf(key, row)) : key === "verdict" ? nearnesses[row] : key in all.texts ? textOf(key, row) : all.columns[key][row],
+      keeper: (asked, wanted) => {
+        if (asked.length && !haystack) haystack = Array.from({ length: all.n }, (_, row) => words(idOf(row)).toLowerCase());
+        const codes = wanted.map(([name, value]) => [name, value, name === "verdict" ? -1 : all.texts[name].indexOf(value)]);
+        return (row) => asked.every((word) => haystack[row].includes(word)) && codes.every(([name, value, code]) => name === "verdict" ? fitsVerdict(value, row) : all.columns[name][row] === code);
+      },
+      cellOf: ({ key, kind }, row) => {
+        if (key === "event_type") {
+          const cell = make("th", { scope: "row" });
+          cell.append(make("span", { class: `swatch ${(data.colours || {})[textOf(key, row)] || ""}` }), make("a", { href: linkOf(row) }, textOf(key, row)));
+          return cell;
+        }
+        if (key === "verdict") {
+          const text = verdictOf(row);
+          return make("td", { class: text === "passed" ? "pass" : "soft" }, text === "passed" ? "passed all" : text);
+        }
+        if (key in all.texts) return make("td", {}, key === "symbol" && textOf(key, row) === "POOLED" ? "pooled" : readable(key)(textOf(key, row)));
+        return make("td", { class: "num" }, shown[kind](all.columns[key][row]));
+      },
+    });
+  }
+
+  // -- the trades of the backtest ---------------------------------------------------------------------------
+  const trades = data.trades;
+  const tradeTable = document.getElementById("all-trades");
+  if (tradeTable && trades) {
+    const { columns, texts } = trades;
+    const text = (name, row) => texts[name][columns[name][row]];
+    const sideOf = (row) => `${columns.side[row] === 1 || columns.side[row] === 11 ? "long" : "short"}${columns.side[row] > 5 ? " (hedge)" : ""}`;
+    const timeOf = (row) => new Date((trades.start + columns.entry[row] * 60) * 1000).toISOString().slice(0, 16).replace("T", " ");
+    for (const name of ["strategy", "instrument", "reason", "span"]) offer(name, texts[name], name === "strategy" ? (one) => one : words);
+    const names = texts.strategy.map((name) => words(name).toLowerCase());
+    pagedTable({
+      table: tradeTable, n: trades.n, what: "trades", first: "entry", smallestFirst: new Set(["strategy", "instrument", "side", "reason", "span", "net"]),
+      valueOf: (key, row) => key === "side" ? sideOf(row) : key in texts ? text(key, row) : columns[key][row],
+      keeper: (asked, wanted) => (row) => asked.every((word) => names[columns.strategy[row]].includes(word) || timeOf(row).includes(word) || sideOf(row).includes(word))
+        && wanted.every(([name, value]) => name === "side" ? sideOf(row).startsWith(value) : name === "outcome" ? (columns.net[row] > 0) === (value === "won") : text(name, row) === value),
+      cellOf: ({ key, kind }, row) => {
+        if (key === "entry") return make("th", { scope: "row", class: "nowrap" }, timeOf(row));
+        if (key === "side") return make("td", {}, sideOf(row));
+        if (key === "strategy") return make("td", { class: "name" }, text(key, row));
+        if (key in texts) return make("td", {}, words(text(key, row)));
+        const value = columns[key][row];
+        return make("td", { class: key === "net" || key === "net_usd" ? `num ${value < 0 ? "fail" : "pass"}` : "num" }, shown[kind](value));
+      },
+    });
   }
 
   // -- one hypothesis without a page of its own -------------------------------------------------------------

@@ -1,0 +1,85 @@
+"""The trades of a backtest as columns of numbers for the page's script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from backtest.reports.html.figures import BAR_MINUTES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST_TRADES: Final = 20_000
+"""The latest ones, where there are more."""
+CODED: Final = ("strategy", "instrument", "reason", "span")
+COLUMNS: Final = (
+    ("entry", "time", "Entry (UTC)", "Open of the bar it was entered in."),
+    ("strategy", "text", "Strategy", "The rule that asked for the trade."),
+    ("instrument", "text", "Market", "What was traded; spot legs are named so."),
+    (
+        "side",
+        "text",
+        "Side",
+        "Long earns when the price rises, short when it falls. A hedge is the second leg of a trade.",
+    ),
+    ("held", "count", "Held (min)", "Minutes from entry to exit."),
+    ("notional", "count", "Size (USD)", "Value of the position at entry."),
+    (
+        "gross",
+        "bps",
+        "Gross (bps)",
+        "Price change in the trade's favour, in bps of its size, at prices without slippage.",
+    ),
+    ("fees", "bps", "Fees (bps)", "Fees of both fills, in bps of its size."),
+    ("slippage", "bps", "Slippage (bps)", "Spread and market impact of both fills, in bps of its size."),
+    ("funding", "bps", "Funding (bps)", "Funding paid while it was held, in bps of its size; negative where received."),
+    ("net", "bps", "Net (bps)", "What was left after all costs, in bps of its size."),
+    ("net_usd", "decimal", "Net (USD)", "What was left after all costs, in US dollars."),
+    ("mfe", "bps", "MFE (bps)", "Maximum favourable excursion: the largest gain while it was held."),
+    ("mae", "bps", "MAE (bps)", "Maximum adverse excursion: the largest loss while it was held."),
+    ("reason", "text", "Left by", "Why it was left: horizon, target, stop, …"),
+    (
+        "span",
+        "text",
+        "Span",
+        "In sample: days the search chose on. Confirmation: days it let pass. After: days after the search.",
+    ),
+)
+"""(key, kind, name, explanation)."""
+
+
+def trade_data(trades: pl.DataFrame) -> dict[str, Any]:
+    """Columns by name: texts as codes of a list, times in minutes after ``start``, money in USD, the rest in bps.
+
+    `trades` as docs/backtest.md describes them; at most `MOST_TRADES`, the latest, in the order of their entries.
+    """
+    import polars as pl
+
+    entered = trades.filter(pl.col("entry_time").is_not_null())
+    own = entered.sort("entry_time", "event_id", "leg").tail(MOST_TRADES)
+    texts: dict[str, list[str]] = {}
+    columns: dict[str, list[Any]] = {}
+    for name in CODED:
+        values = own[name].fill_null("").to_list()
+        texts[name] = sorted(set(values))
+        code = {text: number for number, text in enumerate(texts[name])}
+        columns[name] = [code[value] for value in values]
+    start = own["entry_time"].min()
+    size = pl.col("notional")
+    figures = own.select(
+        ((pl.col("entry_time") - pl.lit(start)).dt.total_minutes()).alias("entry"),
+        (pl.col("side") + 10 * (pl.col("leg") > 0).cast(pl.Int32)).alias("side"),
+        (pl.col("bars_held") * BAR_MINUTES).alias("held"),
+        size.round(0).cast(pl.Int64).alias("notional"),
+        *((pl.col(name) / size * 1e4).round(1).alias(name) for name in ("gross", "fees", "slippage", "funding", "net")),
+        pl.col("net").round(1).alias("net_usd"),
+        *((pl.col(name) * 1e4).round(1).alias(name) for name in ("mfe", "mae")),
+    ).with_columns(pl.selectors.float().fill_nan(None))
+    columns |= figures.to_dict(as_series=False)
+    return {
+        "n": len(own),
+        "all": len(entered),
+        "start": None if start is None else start.timestamp(),  # type: ignore[union-attr]
+        "texts": texts,
+        "columns": columns,
+    }
