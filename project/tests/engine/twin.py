@@ -266,7 +266,7 @@ class Twin:
 
     def is_order(self, j: int, t: int, usd: float) -> bool:
         quantity = self.lots(j, t, usd)
-        return quantity > 0 and quantity * self.market.open[j, t] >= self.rule(j, t, "min_notional_usd")
+        return quantity * self.market.open[j, t] >= max(self.rule(j, t, "min_notional_usd"), 1e-6)
 
     def allowed(
         self, strategy: int, sides: dict[int, int], shares: dict[int, float], t: int, equity: float, asked: float
