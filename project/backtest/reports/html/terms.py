@@ -149,6 +149,24 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
         "Where 95 % of the mean paths lie when the same trades are moved to other days at the same time of day. A "
         "real effect leaves the band.",
     ),
+    "placebo_times": (
+        "Placebo times",
+        "The same trade made at bars of the same symbol, hour and volatility without an event near them. What it earns there "
+        "is not the event's doing.",
+    ),
+    "excursions": (
+        "Excursions (MFE, MAE)",
+        "Maximum favourable and adverse excursion: how far the price moved in the trade's favour and against it while held.",
+    ),
+    "overfitting": (
+        "Overfitting",
+        "How often the best trade of one half of the time is at or below the median in the other half (Bailey and others "
+        "2017).",
+    ),
+    "cusum": (
+        "Drift of the mean",
+        "Whether the cumulated sum of the returns strays further from a straight line than luck would let it.",
+    ),
     "event_study": (
         "Event study",
         "The average price path around the trades, in their direction, less the symbol's drift, with zero at the entry.",
