@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ Figures = dict[str, NDArray[Any] | pl.Series]
 EXCURSIONS: Final = ("sum_favourable", "sum_adverse")
 """Of a position in the event's direction; the opposite side's favourable excursion is its adverse one."""
 DAYS_PER_YEAR: Final = 365.0
+THREADS: Final = 2
 _EPOCH: Final = dt.date(1970, 1, 1)
 
 CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -162,7 +164,8 @@ def assess_search(
     Parameters
     ----------
     register : `hypotheses.REGISTER_SCHEMA`
-    scores_of : the day scores of an event type by symbol; called once for each event, so that one at a time is in memory.
+    scores_of : the day scores of an event type by symbol; called once for each event, from one of two threads, so that two
+        at a time are in memory.
     folds : Folds
     spec : Spec
     confirmation_openings : how many searches have read that fold, this one included; each further one has less of the
@@ -211,19 +214,24 @@ def _reduced(
     parts = register.partition_by("event_type", maintain_order=True) or [register]
     profiles = [spec.gates.discovery_profile(part["event_type"][0]) for part in parts if len(part)]
     limits = Limits([profile for profile, part in zip(profiles, parts, strict=False) for _ in range(len(part))])
-    days, blocks, digests, first = [], [], [np.zeros((0, 2), np.uint64)], 0
-    for part in parts:
+    first = np.cumsum([0, *map(len, parts)])
+
+    def reduced_event(part: pl.DataFrame, start: int) -> tuple[DayStatistics, EventBlocks, NDArray[np.uint64]]:
         scores = event_days(scores_of(part["event_type"][0]) if len(part) else {})
-        spans = limits.spans[first : first + len(part)]
-        days.append(day_statistics(scores, part, folds, horizon_cluster_days(part), spans, spec.filters))
-        blocks.append(event_blocks(scores, part, folds, spec))
-        digests.append(series_digests(scores, part, spec.filters))
-        first += len(part)
+        spans = limits.spans[start : start + len(part)]
+        return (
+            day_statistics(scores, part, folds, horizon_cluster_days(part), spans, spec.filters),
+            event_blocks(scores, part, folds, spec),
+            series_digests(scores, part, spec.filters),
+        )
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        days, blocks, digests = zip(*threads.map(reduced_event, parts, first.tolist()), strict=True)
     every, reduced = pl.concat(parts), joined(days)
     alias_of = aliases(every, np.concatenate(digests))
     # Without a t a hypothesis is not tested: equal ones are counted once, under the name of the plainest.
     z = replace(reduced.z, t=np.where(alias_of == NO_ALIAS, reduced.z.t, np.nan))
-    return _Search(every, replace(reduced, z=z), blocks, limits, folds, alias_of)
+    return _Search(every, replace(reduced, z=z), list(blocks), limits, folds, alias_of)
 
 
 @dataclass(frozen=True)
@@ -306,18 +314,18 @@ def _uncontrolled(size: int) -> _Controlled:
 def _flipped(search: _Search, tested: _Tested, chosen: Integers, spec: Spec) -> StepDown:
     """Sign-flips of the chosen hypotheses; one-sided ones are turned so that their verb's side is up."""
     days = search.days
-    length = np.diff(days.flip_pointer)[chosen]
-    pointer = np.concatenate([[0], np.cumsum(length)])
-    at = np.repeat(days.flip_pointer[chosen] - pointer[:-1], length) + np.arange(pointer[-1])
+    lengths = np.diff(days.flip_pointer)
+    length = lengths[chosen]
+    kept = np.repeat(np.isin(np.arange(len(lengths)), chosen), lengths)
     side = np.where(tested.two_sided, 1.0, tested.sign)[chosen].astype(np.float32)
     first = (search.folds.discovery_start - _EPOCH).days
     return step_down(
         Clusters(
-            pointer,
+            np.concatenate([[0], np.cumsum(length)]),
             # A cluster that begins before the fold takes the sign of the fold's first day.
-            np.maximum(days.flip_day[at], 0),
-            days.flip_sum[at] * np.repeat(side, length),
-            days.flip_count[at],
+            np.maximum(days.flip_day[kept], 0),
+            days.flip_sum[kept] * np.repeat(side, length),
+            days.flip_count[kept],
         ),
         days.z.degrees_of_freedom[chosen],
         # A hypothesis that was turned has its skewness turned with it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -181,7 +181,7 @@ def day_statistics(
     )
 
 
-def joined(parts: list[DayStatistics]) -> DayStatistics:
+def joined(parts: Sequence[DayStatistics]) -> DayStatistics:
     """The figures of several events one after the other; all of the same folds and the same number of columns."""
     offsets = np.cumsum([0, *(int(part.flip_pointer[-1]) for part in parts)])
     pointers = [part.flip_pointer[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]

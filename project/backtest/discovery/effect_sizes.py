@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from backtest.discovery.inference import block_days, merged_days
 from backtest.discovery.shrinkage import (
     BlockMeans,
     Posterior,
+    RotatedMeans,
     block_means,
     log_likelihoods,
     mixture_weights,
@@ -75,7 +77,7 @@ class EventBlocks:
     n_hypotheses : of the event.
     horizon : (b,) of each block.
     is_joint : (b,) whether its atoms are the joint cells that the mixture is fitted to.
-    means : (b, a) raw means of atoms in the discovery fold.
+    means : of the b blocks, raw means of the atoms observed in the discovery fold.
     rows : (k,) which of the event's hypotheses have an observed atom, ascending.
     block : (k,) the block of each.
     share : (k, a) share of each atom in its events.
@@ -84,7 +86,7 @@ class EventBlocks:
     n_hypotheses: int
     horizon: tuple[str, ...]
     is_joint: Booleans
-    means: BlockMeans
+    means: RotatedMeans
     rows: Integers
     block: Integers
     share: Floats
@@ -118,7 +120,8 @@ def event_blocks(days: EventDays, register: pl.DataFrame, folds: Folds, spec: Sp
         Where there are day scores and none of joint cells.
     """
     if register.is_empty():
-        return EventBlocks(0, (), np.zeros(0, bool), _no_means(0), *(np.zeros(0, np.int64),) * 2, np.zeros((0, 0)))
+        none = RotatedMeans.of(_no_means(0))
+        return EventBlocks(0, (), np.zeros(0, bool), none, *(np.zeros(0, np.int64),) * 2, np.zeros((0, 0)))
     _require_atoms(days, register)
     kinds = _cell_kinds(register, spec)
     names = sorted({(policy, horizon, kinds[state]) for policy, horizon, state in register.select(SERIES).iter_rows()})
@@ -130,7 +133,7 @@ def event_blocks(days: EventDays, register: pl.DataFrame, folds: Folds, spec: Sp
         len(register),
         tuple(horizon for _, horizon, _ in names),
         np.array([kind == ATOMS for _, _, kind in names]),
-        means,
+        RotatedMeans.of(means),
         rows,
         block,
         share,
@@ -145,21 +148,19 @@ def effect_sizes(events: Sequence[EventBlocks], size: int) -> EffectSizes:
     events : in the order of the register.
     size : hypotheses in the register.
     """
-    atoms = max((event.means.mean.shape[1] for event in events), default=0)
     first = np.cumsum([0, *(event.n_hypotheses for event in events)])
     first_block = np.cumsum([0, *(len(event.horizon) for event in events)])
     if first[-1] != size:
         raise ValueError(f"the blocks are of {first[-1]} hypotheses, the register has {size}")
+    atoms = max((event.share.shape[1] for event in events), default=0)
     if not size or not atoms:
         return EffectSizes(np.zeros(0, np.int64), Posterior(*(np.zeros((0, 1)) for _ in range(3))))
-    means = BlockMeans(
-        *(np.concatenate([_padded(getattr(event.means, name), atoms, name) for event in events]) for name in _MEANS)
-    )
+    means = RotatedMeans.joined([event.means for event in events])
     rows = np.concatenate([event.rows + start for event, start in zip(events, first, strict=False)])
     block = np.concatenate([event.block + start for event, start in zip(events, first_block, strict=False)])
     share = np.concatenate([_wide(event.share, atoms) for event in events])
     horizons = np.array([horizon for event in events for horizon in event.horizon])
-    is_joint = np.concatenate([event.is_joint for event in events]) & means.is_observed.any(axis=1)
+    is_joint = np.concatenate([event.is_joint for event in events]) & (means.n_observed > 0)
     return EffectSizes(rows, _posteriors(horizons, is_joint, means, block, share))
 
 
@@ -203,13 +204,14 @@ def _cells(
 ) -> dict[tuple[str, str, str], list[_Cell]]:
     """The atoms of each block that occur in the discovery fold, by symbol and state."""
     found: dict[tuple[str, str, str], list[_Cell]] = {name: [] for name in names}
+    before_cut = np.concatenate([[0], np.cumsum(days.day < cut)]).tolist()
     for (policy, horizon, state_id), runs in days.series.items():
         kind = kinds.get(state_id.removeprefix(WITHOUT), ATOMS)
         is_joint = state_id.startswith(ATOM_PREFIX)
         if is_joint != (kind == ATOMS) or (policy, horizon, kind) not in names:
             continue
         for run in runs:
-            stop = run.start + int(np.searchsorted(days.day[run.start : run.stop], cut))
+            stop = run.start + before_cut[run.stop] - before_cut[run.start]
             if stop > run.start:
                 found[policy, horizon, kind].append(_Cell(run.symbol, state_id, run.start, stop))
     return {name: sorted(cells, key=lambda cell: (cell.symbol, cell.state_id)) for name, cells in found.items()}
@@ -243,16 +245,22 @@ def _shares(
     """Hypotheses with an observed atom, their blocks, and the share of each atom in their events."""
     atoms = means.mean.shape[1]
     counts = np.zeros((len(names), atoms))
-    covers: list[dict[tuple[str, str], Floats]] = []
     running = np.concatenate([[0.0], np.cumsum(days.values["n"])])
     for index, name in enumerate(names):
+        first, last = ([getattr(cell, end) for cell in cells[name]] for end in ("start", "stop"))
+        counts[index, : len(first)] = running[last] - running[first]
+
+    @functools.cache
+    def masks(atoms_of: tuple[tuple[str, str], ...]) -> dict[tuple[str, str], Floats]:
+        """By state and scope 1 for each atom that a hypothesis on it holds; many blocks have the same atoms."""
         found: dict[tuple[str, str], Floats] = {}
-        for slot, cell in enumerate(cells[name]):
-            counts[index, slot] = running[cell.stop] - running[cell.start]
-            for state_id in _covered(cell.state_id):
-                for scope in (cell.symbol, POOLED):
+        for slot, (symbol, cell) in enumerate(atoms_of):
+            for state_id in _covered(cell):
+                for scope in (symbol, POOLED):
                     found.setdefault((state_id, scope), np.zeros(atoms))[slot] = 1.0
-        covers.append(found)
+        return found
+
+    covers = [masks(tuple((cell.symbol, cell.state_id) for cell in cells[name])) for name in names]
     place = {name: index for index, name in enumerate(names)}
     block = np.zeros(len(register), np.int64)
     share = np.zeros((len(register), atoms))
@@ -276,27 +284,12 @@ def _no_means(blocks: int, atoms: int = 0) -> BlockMeans:
     return BlockMeans(np.zeros((blocks, atoms)), unit, np.zeros((blocks, atoms), bool))
 
 
-_MEANS: Final = ("mean", "covariance", "is_observed")
-
-
-def _padded(values: NDArray[np.generic], atoms: int, name: str) -> NDArray[np.generic]:
-    """Blocks with further slots, which are not observed: an identity row in the covariance, zeros elsewhere."""
-    missing = atoms - values.shape[1]
-    if not missing:
-        return values
-    padded = np.pad(values, [(0, 0), *[(0, missing)] * (values.ndim - 1)])
-    if name == "covariance":
-        further = np.arange(values.shape[1], atoms)
-        padded[:, further, further] = 1.0
-    return padded
-
-
 def _wide(share: Floats, atoms: int) -> Floats:
     return np.pad(share, [(0, 0), (0, atoms - share.shape[1])])
 
 
 def _posteriors(
-    horizons: NDArray[np.str_], is_joint: Booleans, means: BlockMeans, block: Integers, share: Floats
+    horizons: NDArray[np.str_], is_joint: Booleans, means: RotatedMeans, block: Integers, share: Floats
 ) -> Posterior:
     """Horizon by horizon: fit the mixture to the blocks of joint cells, then the posterior of every hypothesis."""
     components = len(variance_grid(1)[0])
@@ -304,13 +297,11 @@ def _posteriors(
     for horizon in np.unique(horizons):
         common, own = variance_grid(horizon_bars(str(horizon)))
         inside = np.flatnonzero(horizons == horizon)
-        local = BlockMeans(means.mean[inside], means.covariance[inside], means.is_observed[inside])
-        density = log_likelihoods(local, common, own)
-        fitted = mixture_weights(density[is_joint[inside]])
-        position = np.full(len(horizons), -1)
-        position[inside] = np.arange(len(inside))
-        at = np.flatnonzero(position[block] >= 0)
-        found = posterior(local, responsibilities(density, fitted), common, own, position[block[at]], share[at])
+        density = log_likelihoods(means, inside, common, own)
+        of_block = np.zeros((len(horizons), components))
+        of_block[inside] = responsibilities(density, mixture_weights(density[is_joint[inside]]))
+        at = np.flatnonzero(horizons[block] == horizon)
+        found = posterior(means, of_block[block[at]], common, own, block[at], share[at])
         weight[at], mean[at], deviation[at] = found.weight, found.component_mean, found.component_sd
     return Posterior(weight, mean, deviation)
 

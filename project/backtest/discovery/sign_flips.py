@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.discovery.inference import segment_sums
 from backtest.discovery.skewness import adjusted_t
 from backtest.expressions.compiling import machine_code
 
@@ -99,9 +98,17 @@ def step_down(
     m = len(clusters)
     if m == 0:
         return StepDown(np.zeros(0), np.zeros(0))
-    scales = _scales(clusters, degrees_of_freedom)
+    sums = _sums(clusters.pointer, clusters.sums, clusters.counts)
+    groups = np.diff(clusters.pointer).astype(np.float64)
+    scales = (
+        sums[0].astype(np.float32),
+        sums[2].astype(np.float32),
+        sums[4].astype(np.float32),
+        (groups / (groups - 1.0)).astype(np.float32),
+        degrees_of_freedom.astype(np.float32),
+    )
     parts = (clusters.pointer, clusters.day, clusters.sums, clusters.sums * clusters.counts)
-    observed = _observed(clusters, *scales, skewness, one_sided)
+    observed = _observed(sums, groups, degrees_of_freedom, skewness, one_sided)
     order = np.argsort(observed, kind="stable")
     signs = (rng.integers(0, 2, size=(draws, n_days)) * 2 - 1).astype(np.float32)
 
@@ -131,23 +138,19 @@ def effective_tests(largest: Floats) -> float:
     return float(np.log(0.95) / np.log1p(-tail)) if tail > 0.0 else float("inf")
 
 
-def _scales(clusters: Clusters, degrees_of_freedom: Floats) -> tuple[Singles, Singles, Singles, Singles, Singles]:
-    """n, ΣS², ΣN², G/(G−1) and ν of each hypothesis in single precision."""
-    owner = np.repeat(np.arange(len(clusters)), np.diff(clusters.pointer))
-
-    def total(values: NDArray[np.generic]) -> Floats:
-        return segment_sums(values, owner, len(clusters))
-
-    sums, counts = clusters.sums.astype(np.float64), clusters.counts.astype(np.float64)
-    groups = np.diff(clusters.pointer).astype(np.float64)
-    correction = groups / (groups - 1.0)
-    return (
-        total(counts).astype(np.float32),
-        total(sums**2).astype(np.float32),
-        total(counts**2).astype(np.float32),
-        correction.astype(np.float32),
-        degrees_of_freedom.astype(np.float32),
-    )
+@machine_code
+def _sums(pointer: Integers, sums: Singles, counts: Singles) -> Floats:
+    """(5, m) ΣN, ΣS, ΣS², ΣSN and ΣN² of each hypothesis."""
+    found = np.zeros((5, len(pointer) - 1))
+    for h in range(len(pointer) - 1):
+        for row in range(pointer[h], pointer[h + 1]):
+            s, n = np.float64(sums[row]), np.float64(counts[row])
+            found[0, h] += n
+            found[1, h] += s
+            found[2, h] += s * s
+            found[3, h] += s * n
+            found[4, h] += n * n
+    return found
 
 
 @machine_code
@@ -181,18 +184,12 @@ def _draw(
             a[b] = np.float32(-np.inf)
 
 
-def _observed(
-    clusters: Clusters, n: Singles, squares: Singles, count_squares: Singles, correction: Singles, freedom: Singles,
-    skewness: Floats, one_sided: Booleans,
-) -> Singles:  # fmt: skip
+def _observed(sums: Floats, groups: Floats, freedom: Floats, skewness: Floats, one_sided: Booleans) -> Singles:
     """(m,) ζ of each hypothesis as it is: what `_draw` gives for signs of one, without the part that skewness has in it."""
-    owner = np.repeat(np.arange(len(clusters)), np.diff(clusters.pointer))
-    total, cross = (
-        segment_sums(part, owner, len(clusters)) for part in (clusters.sums, clusters.sums * clusters.counts)
-    )
+    n, total, squares, crosses, count_squares = sums
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / n
-        variance = (squares - 2.0 * mean * cross + mean**2 * count_squares) * correction / n.astype(np.float64) ** 2
+        variance = (squares - 2.0 * mean * crosses + mean**2 * count_squares) * groups / (groups - 1.0) / n**2
         t = mean / np.sqrt(np.maximum(variance, 0.0))
         adjusted = np.where(np.isinf(t), t, adjusted_t(t, skewness))
         size = np.sqrt(freedom * np.log1p(adjusted**2 / freedom)) * (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)

@@ -79,7 +79,7 @@ SIGNAL: Final = _dtype(
 RULE: Final = _dtype("tick lot min_notional half_spread liquidation_fee", "since")
 """Rules of a period; one that does not exist starts after the last bar."""
 INSTRUMENT: Final = _dtype(
-    "open high low last_mark funding impact_scale turnover impact_coefficient net_quantity net_cost "
+    "open high low last_mark funding borrow impact_scale turnover impact_coefficient net_quantity net_cost "
     "tick lot min_notional half_spread liquidation_fee taker maker bought sold",
     "fillable cost_known period tier legs_open",
 )
@@ -306,15 +306,16 @@ def _take_bar(bars: BarArrays, instruments: Records, t: int) -> None:
 
 @inside
 def _pay_funding(account: Records, instruments: Records, positions: Records, ledger: Records) -> None:
-    """Positions carried into a stamp pay its rate on their notional at the last mark."""
+    """Positions carried into a stamp pay its rate on their notional at the last mark, those that borrow interest."""
     for j in range(len(instruments)):
-        rate = instruments[j].funding
-        if rate == 0.0 or instruments[j].legs_open == 0:
+        rate, borrow = instruments[j].funding, instruments[j].borrow
+        if (rate == 0.0 and borrow == 0.0) or instruments[j].legs_open == 0:
             continue
         for place in range(account[0].n_open):
             row = ledger[positions[place].active]
             if row.instrument == j:
                 paid = row.side * row.quantity * instruments[j].last_mark * rate
+                paid += row.quantity * row.entry_reference * borrow
                 row.funding += paid
                 row.funding_rate += row.side * rate
                 _earn(account, -paid)

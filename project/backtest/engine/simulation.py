@@ -85,7 +85,8 @@ def _run(
     state = _account_record(account, bound)
     instruments = np.zeros(market.n_instruments, dtype=kernel.INSTRUMENT)
     instruments["last_mark"] = instruments["impact_scale"] = np.nan
-    instruments["impact_coefficient"] = [rules.impact_coefficient for rules in market.rules]
+    for name, source in (("impact_coefficient", "impact_coefficient"), ("borrow", "borrow_per_bar")):
+        instruments[name] = [getattr(rules, source) for rules in market.rules]
     n_strategies = max(len(signals.strategies), 1)
     masks = signals.invalidation_masks
     kernel.simulate(

@@ -46,6 +46,7 @@ def random_rules(rng: np.random.Generator) -> InstrumentRules:
         maintenance_rate=np.sort(rng.uniform(0.004, 0.03, (periods, brackets)), axis=1),
         max_leverage=np.sort(rng.uniform(5, 30, (periods, brackets)), axis=1)[:, ::-1],
         impact_coefficient=float(rng.choice([0.0, 1.3])),
+        borrow_per_bar=1e-4 * costs * (periods == 2),
     )
 
 

@@ -162,6 +162,7 @@ class Twin:
     def pay_funding(self, t: int) -> None:
         for leg in self.open_legs():
             rate = self.market.funding[leg.instrument, t]
+            leg.funding += leg.quantity * leg.entry_reference * self.market.rules[leg.instrument].borrow_per_bar
             if rate:
                 leg.funding += leg.signed * self.mark(leg.instrument, t - 1) * rate
 

@@ -91,8 +91,8 @@ def run(plan: Plan, partition: str) -> Outcome:
     states = states.filter(pl.col("timestamp") >= start)
     places = (plan.root.quarter_hits, plan.root.quarter_states, plan.root.quarter_needs)
     outputs = tuple(place(plan.run_id, symbol, quarter) for place in places)
-    write_parquet(outputs[0], hits)
-    write_parquet(outputs[1], states)
+    write_parquet(outputs[0], hits, is_passing=True)
+    write_parquet(outputs[1], states, is_passing=True)
     write_json(outputs[2], needs)
     return Outcome(outputs=outputs, summary={"bars": len(states), "hits": len(hits)})
 
