@@ -80,7 +80,8 @@ def write_parquet(
 ) -> None:
     """Write one Parquet file with `metadata` in its footer, atomically; the same frame gives the same bytes.
 
-    It is packed well (zstd), or quickly (lz4, without statistics) where `is_passing`: what one stage of a run hands another.
+    It is packed well (zstd), or quickly (lz4, without statistics, not flushed) where `is_passing`: what one stage of a
+    run hands another.
     It is encoded in memory: Polars reports a full disk as a fault of the file's format.
     """
     encoded = io.BytesIO()
@@ -88,7 +89,7 @@ def write_parquet(
         frame.write_parquet(encoded, compression="lz4", statistics=False, metadata=metadata)
     else:
         frame.write_parquet(encoded, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
-    with replacing(path) as temporary:
+    with replacing(path, flush=not is_passing) as temporary:
         temporary.write_bytes(encoded.getbuffer())
 
 
