@@ -8,7 +8,6 @@ BacktestError
 ├── RunError             a run failed, is locked or is unknown         exit 1   fix the run
 │   └── AccountingError  a backtest's money does not add up            exit 1   report it: a fault of the engine
 └── MisuseError          the command was called wrongly                exit 2   fix the command
-    └── NotAvailableError  the asked-for part is not built yet         exit 2   use what it names instead
 """
 
 from __future__ import annotations
@@ -57,10 +56,6 @@ class MisuseError(BacktestError):
     """A command was given something it does not take."""
 
     exit_code = 2
-
-
-class NotAvailableError(MisuseError):
-    """The asked-for part is not built yet."""
 
 
 def listed(faults: Sequence[str]) -> str:

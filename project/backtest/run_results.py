@@ -88,7 +88,7 @@ def print_robustness(root: DataRoot, report: RunReport) -> None:
 def print_backtest(root: DataRoot, report: RunReport) -> None:
     """The account and each strategy, what was carried, liquidated and skipped, and what must be known to read it."""
     from backtest.lake.files import read_json, read_parquet
-    from backtest.reports.backtest import backtest_lines, backtest_table, months_table
+    from backtest.reports.backtest import backtest_lines, backtest_table, luck_lines, months_table
 
     metrics = read_parquet(root.backtest(report.run_id, "metrics.parquet"))
     monthly = read_parquet(root.backtest(report.run_id, "monthly.parquet"))
@@ -96,7 +96,7 @@ def print_backtest(root: DataRoot, report: RunReport) -> None:
     print()
     show(backtest_table(metrics))
     show(months_table(monthly))
-    for line in backtest_lines(summary):
+    for line in (*luck_lines(metrics), *backtest_lines(summary)):
         print(line)
     print(f"Written to:\n  {root.backtest(report.run_id, 'summary.json').parent}")
 

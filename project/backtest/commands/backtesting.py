@@ -92,5 +92,6 @@ def _print_traded(request: Request, report: RunReport) -> None:
     print_backtest(request.root, report)
     say_next(
         f"read each trade: {request.root.backtest(report.run_id, 'trades.parquet')} (columns: docs/backtest.md); trade others "
-        f"on the same run: backtest simulate --run-id {report.run_id} --strategies blueprints"
+        f"on the same run: backtest simulate --run-id {report.run_id} --strategies blueprints; walk forward and hold what was "
+        f"found to the promotion: backtest promote --run-id {report.run_id}"
     )

@@ -83,6 +83,33 @@ def months_table(monthly: pl.DataFrame) -> Table:
     return plain_table("Returns by month, %", ("year", *names), rows, right=names)
 
 
+def luck_lines(metrics: pl.DataFrame) -> list[str]:
+    """How the account's Sharpe ratio stands against luck, and whether choosing among its strategies overfits."""
+    import polars as pl
+
+    account = metrics.filter(
+        (pl.col("scope") == "portfolio") & (pl.col("span") == "whole") & (pl.col("bound") == "worst")
+    )
+    if account.is_empty():
+        return []
+    row = account.row(0, named=True)
+    ratio, overfitting = row["deflated_sharpe"], row["overfitting_probability"]
+    told = (
+        "not known (no number of trials, or returns that do not vary)"
+        if ratio is None
+        else f"above the best of {row['n_trials']:,.0f} trials by luck with probability {ratio:.2f}"
+    )
+    chosen = (
+        "not told (fewer than two strategies, or too few days)"
+        if overfitting is None
+        else f"{overfitting:.2f} (the best of one half of the days is at or below the median in the other)"
+    )
+    return [
+        f"Deflated Sharpe ratio of the account: {told}.",
+        f"Choosing among the strategies overfits with probability: {chosen}.",
+    ]
+
+
 def backtest_lines(summary: Mapping[str, Any]) -> list[str]:
     """What was carried, liquidated and skipped, and the warnings."""
     lines = [

@@ -87,11 +87,19 @@ def test_spans_part_the_trades_and_the_planted_edge_earns(traded) -> None:
     assert shock.filter(pl.col("span") == "whole")["expectancy_low"].item() > 0
 
 
-def test_blueprints_of_the_run_are_traded_as_tested_and_called_in_sample(traded) -> None:
+@pytest.fixture(scope="module")
+def own(traded):
+    """The desk after the run's own blueprints were traded in the place of the strategies, and what that printed."""
     desk, _ = traded
     done = desk.command("simulate", "--run-id", "run_20250228", "--strategies", "blueprints")
     assert done.returncode == 0, done.stderr
-    assert "WARNING: IN-SAMPLE: " in done.stdout
+    return desk, done.stdout
+
+
+def test_blueprints_of_the_run_are_traded_as_tested_and_called_in_sample(own) -> None:
+    desk, told = own
+    assert "WARNING: IN-SAMPLE: " in told
+    assert "Deflated Sharpe ratio of the account: above the best of " in told
     parity = table(desk, "run_20250228", "parity")
     assert len(parity) > 10
     assert set(parity["verdict"]) == {"equal"}
@@ -103,6 +111,27 @@ def test_blueprints_of_the_run_are_traded_as_tested_and_called_in_sample(traded)
     assert {json.loads(line)["robustness"] for line in lines} <= {"robust", "fragile", "mixed", "not judged"}
     valid = desk.command("blueprint", "validate", "run_20250228")
     assert valid.returncode == 0, valid.stderr
+
+
+def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own) -> None:
+    desk, _ = own
+    done = desk.command("promote", "--run-id", "run_20250228")
+    assert done.returncode == 0, done.stderr
+    folder = desk.root / "reports" / "promotions" / "run_20250228"
+    gates = pl.read_parquet(folder / "gates.parquet")
+    asked = gates.filter(pl.col("gate") == "backtest")
+    metrics = table(desk, "run_20250228", "metrics").filter(
+        (pl.col("scope") == "strategy") & (pl.col("span") == "whole") & (pl.col("bound") == "worst")
+    )
+    earned = {name.removeprefix("run_20250228."): net for name, net in metrics.select("name", "net_usd").iter_rows()}
+    assert len(asked) > 5
+    assert dict(asked.select("candidate_id", "value").iter_rows()) == pytest.approx(earned)
+    assert all(row["passed"] == (row["value"] > 0) for row in asked.iter_rows(named=True))
+    # The run's data end with its search: no day of the backtest lies after it.
+    assert asked["reason"].str.ends_with("all on days of the search").all()
+    # The guard was asked about each test window; with all of them free nobody fails by it.
+    assert gates.filter(pl.col("gate") == "out_of_sample_windows")["passed"].all()
+    assert {path.name for path in folder.iterdir()} == {"gates.parquet", "promotions.parquet", "promotions.json"}
 
 
 def test_baseline_goes_from_fetching_to_the_backtest(simulated, tmp_path: Path) -> None:

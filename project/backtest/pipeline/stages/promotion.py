@@ -158,7 +158,7 @@ def _traded(plan: Plan) -> tuple[pl.DataFrame | None, WindowVerdict | None]:
 STAGE = Stage(
     name="promotion",
     title="Deciding promotions",
-    reads=("robustness", "walk_forward", "candidates"),
+    reads=("robustness", "walk_forward", "candidates", "backtest"),
     writes=("promotions",),
     run=run,
     inputs=inputs,
