@@ -50,7 +50,7 @@ def made_results(
     symbols = {symbol: _bars(symbol, folds, days, spec, rng) for symbol in SYMBOLS}
     events = _events(symbols, spec, days, events_a_day, rng)
     candidates = _candidates(spec, n_hypotheses, n_passed, rng)
-    studies = studies_of(symbols, spec, with_pages(candidates), events)
+    studies = studies_of(symbols, spec, with_pages(candidates), events, folds)
     if hostile:
         candidates, events, studies = _with_hostile(candidates, events, studies, hostile)
     robustness = _robustness(candidates, hostile)
@@ -109,6 +109,7 @@ def _bars(symbol: str, folds: Any, days: int, spec: Spec, rng: np.random.Generat
     """A random walk with one gap."""
     from backtest.discovery.forward_returns import Bars
     from backtest.discovery.scoring import SymbolMarket, _fold_of, _mean_bar_return
+    from backtest.discovery.second_legs import spot_leg
     from backtest.pipeline.candidate_studies import SymbolBars
 
     n = days * BARS_A_DAY
@@ -130,21 +131,29 @@ def _bars(symbol: str, folds: Any, days: int, spec: Spec, rng: np.random.Generat
         eager=True,
     ).alias("timestamp")
     states = {name: rng.random(n) < 0.4 for state in spec.states.values() for name in state.values}
+    volatility, turnover = np.full(n, 1e-3), np.full(n, 2e6)
+    bars = Bars(opens, high, low, close, tradable, np.where(np.arange(n) % 96 == 0, 1e-4, 0.0))
+    basis = 1 + 5e-4 * np.sin(np.arange(n) / 50)
+    spot = pl.DataFrame({"spot_open": opens * basis, "spot_close": close * basis}).with_columns(
+        pl.selectors.all().fill_nan(None), pl.lit(100.0).alias("spot_volume")
+    )
     market = SymbolMarket(
         symbol=symbol,
         timestamp=stamps,
         day=day,
         fold=fold,
         mean_bar_return=_mean_bar_return(opens, fold),
-        bars=Bars(opens, high, low, close, tradable, np.where(np.arange(n) % 96 == 0, 1e-4, 0.0)),
-        volatility=np.full(n, 1e-3),
+        bars=bars,
+        volatility=volatility,
         average_true_range=np.full(n, 0.2),
         event_move=np.full(n, 0.5),
         fallback_direction=np.ones(n),
-        turnover_usd=np.full(n, 2e6),
-        spot_gap=np.full(n, np.nan),
+        turnover_usd=turnover,
+        spot_gap=basis - 1,
         filters={verb: (holds, ~holds) for verb in spec.filters for holds in [rng.random(n) < 0.5]},
-        second_legs={},
+        second_legs={
+            "spot": spot_leg(symbol, bars, volatility, spot, turnover, lambda prices: _mean_bar_return(prices, fold))
+        },
         states=states,
         tainted_before=np.zeros(n + 1, dtype=np.int64),
     )
@@ -220,6 +229,7 @@ def _candidates(spec: Spec, n: int, n_passed: int, rng: np.random.Generator) -> 
         "confirmation_expectancy": np.where(p < 0.2, mean * 0.8, np.nan),
         "capacity_usd": rng.random(size) * 1e6,
     }
+    figures |= {"cluster_days": np.where(rank % 7 == 0, 5, 1)}
     figures |= {"spans_same_sign": np.full(size, 3), "confirmation_openings": np.ones(size, dtype=np.int64)}
     figures |= {gate: passed | (rng.random(size) < 0.3) for gate in GATES} | {"gate_eligible": eligible}
     figures |= {

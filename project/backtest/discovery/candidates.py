@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,10 +20,11 @@ from backtest.discovery.effect_sizes import EventBlocks, capacity_usd, effect_si
 from backtest.discovery.event_days import event_days
 from backtest.discovery.folds import Folds
 from backtest.discovery.gates import GATES, Limits, Verdicts, candidate_gates, eligibility, margin_of
-from backtest.discovery.inference import effective_events
+from backtest.discovery.inference import ClusterT, effective_events
 from backtest.discovery.multiplicity import benjamini_hochberg_q, tree_bh
 from backtest.discovery.overfitting import cusum_p, deflated_sharpe, overfitting_probability, sharpe_moments
 from backtest.discovery.sign_flips import Clusters, StepDown, effective_tests, step_down
+from backtest.discovery.skewness import adjusted_t, pooled_skewness, skewness_of_mean
 
 if TYPE_CHECKING:
     from backtest.spec.loader import Spec
@@ -35,6 +37,7 @@ Figures = dict[str, NDArray[Any] | pl.Series]
 EXCURSIONS: Final = ("sum_favourable", "sum_adverse")
 """Of a position in the event's direction; the opposite side's favourable excursion is its adverse one."""
 DAYS_PER_YEAR: Final = 365.0
+THREADS: Final = 2
 _EPOCH: Final = dt.date(1970, 1, 1)
 
 CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -71,6 +74,8 @@ CANDIDATE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "mean_adverse_excursion": pl.Float64(),
     "mean_standardised_return": pl.Float64(),
     "t_stat": pl.Float64(),
+    "skewness": pl.Float64(),
+    "adjusted_t_stat": pl.Float64(),
     "degrees_of_freedom": pl.Float64(),
     "p_value": pl.Float64(),
     "q_value": pl.Float64(),
@@ -110,6 +115,8 @@ interval, and ``after_cost_expectancy`` is posterior mean less cost. ``break_eve
 that leaves a posterior mean of zero, ``capacity_usd`` the order at which half of the net return is left.
 ``alias_of`` is the candidate with the very same day scores that was tested in the place of this one.
 ``signs_by_year`` and ``signs_by_symbol`` tell where the trade's raw returns summed to a gain, such as ``2023+ 2024-``.
+``p_value`` belongs to ``adjusted_t_stat``: the t without what ``skewness`` has in it, which is that of one cluster's return in
+the direction of the trade, pooled over the search's hypotheses of the same policy and horizon.
 ``effective_n`` is how many independent events would have the standard error of ``mean_standardised_return``;
 ``standard_error_ratio`` compares that of blocks of five days (whole clusters) with that of clusters, and ``cluster_days`` is
 the length of the clusters that were used. ``tainted_share`` is the share of its trades, of both folds, that rest on a bar
@@ -157,7 +164,8 @@ def assess_search(
     Parameters
     ----------
     register : `hypotheses.REGISTER_SCHEMA`
-    scores_of : the day scores of an event type by symbol; called once for each event, so that one at a time is in memory.
+    scores_of : the day scores of an event type by symbol; called once for each event, from one of two threads, so that two
+        at a time are in memory.
     folds : Folds
     spec : Spec
     confirmation_openings : how many searches have read that fold, this one included; each further one has less of the
@@ -206,19 +214,24 @@ def _reduced(
     parts = register.partition_by("event_type", maintain_order=True) or [register]
     profiles = [spec.gates.discovery_profile(part["event_type"][0]) for part in parts if len(part)]
     limits = Limits([profile for profile, part in zip(profiles, parts, strict=False) for _ in range(len(part))])
-    days, blocks, digests, first = [], [], [np.zeros((0, 2), np.uint64)], 0
-    for part in parts:
+    first = np.cumsum([0, *map(len, parts)])
+
+    def reduced_event(part: pl.DataFrame, start: int) -> tuple[DayStatistics, EventBlocks, NDArray[np.uint64]]:
         scores = event_days(scores_of(part["event_type"][0]) if len(part) else {})
-        spans = limits.spans[first : first + len(part)]
-        days.append(day_statistics(scores, part, folds, horizon_cluster_days(part), spans, spec.filters))
-        blocks.append(event_blocks(scores, part, folds, spec))
-        digests.append(series_digests(scores, part, spec.filters))
-        first += len(part)
+        spans = limits.spans[start : start + len(part)]
+        return (
+            day_statistics(scores, part, folds, horizon_cluster_days(part), spans, spec.filters),
+            event_blocks(scores, part, folds, spec),
+            series_digests(scores, part, spec.filters),
+        )
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        days, blocks, digests = zip(*threads.map(reduced_event, parts, first.tolist()), strict=True)
     every, reduced = pl.concat(parts), joined(days)
     alias_of = aliases(every, np.concatenate(digests))
     # Without a t a hypothesis is not tested: equal ones are counted once, under the name of the plainest.
     z = replace(reduced.z, t=np.where(alias_of == NO_ALIAS, reduced.z.t, np.nan))
-    return _Search(every, replace(reduced, z=z), blocks, limits, folds, alias_of)
+    return _Search(every, replace(reduced, z=z), list(blocks), limits, folds, alias_of)
 
 
 @dataclass(frozen=True)
@@ -228,6 +241,8 @@ class _Tested:
     eligible: Booleans
     two_sided: Booleans
     sign: Floats
+    skewness: Floats
+    """Of an independent cluster, pooled over the hypotheses of its policy and horizon."""
     p: Floats
 
 
@@ -236,9 +251,18 @@ def _tested(search: _Search) -> _Tested:
     can_with, can_against = (register[name].is_not_null().to_numpy() for name in ("with_verb", "against_verb"))
     two_sided = can_with & can_against
     sign = np.where(two_sided, np.where(z.t < 0, -1.0, 1.0), np.where(can_with, 1.0, -1.0))
-    p = np.where(two_sided, z.two_sided_p(), z.one_sided_p(sign))
     eligible, _ = eligibility({**_counts(search), "t_stat": z.t}, search.limits)
-    return _Tested(eligible, two_sided, sign, p)
+    kinds = (register["policy"].to_numpy(), register["horizon"].to_numpy(), search.days.is_difference)
+    skewness = pooled_skewness(search.days.skewness, z.degrees_of_freedom, kinds, eligible)
+    symmetric = _symmetric(z, skewness)
+    return _Tested(
+        eligible, two_sided, sign, skewness, np.where(two_sided, symmetric.two_sided_p(), symmetric.one_sided_p(sign))
+    )
+
+
+def _symmetric(test: ClusterT, skewness: Floats) -> ClusterT:
+    """The test without the part that skewness has in its t."""
+    return replace(test, t=adjusted_t(test.t, skewness_of_mean(skewness, test.degrees_of_freedom)))
 
 
 def _counts(search: _Search) -> dict[str, NDArray[Any]]:
@@ -290,20 +314,22 @@ def _uncontrolled(size: int) -> _Controlled:
 def _flipped(search: _Search, tested: _Tested, chosen: Integers, spec: Spec) -> StepDown:
     """Sign-flips of the chosen hypotheses; one-sided ones are turned so that their verb's side is up."""
     days = search.days
-    length = np.diff(days.flip_pointer)[chosen]
-    pointer = np.concatenate([[0], np.cumsum(length)])
-    at = np.repeat(days.flip_pointer[chosen] - pointer[:-1], length) + np.arange(pointer[-1])
+    lengths = np.diff(days.flip_pointer)
+    length = lengths[chosen]
+    kept = np.repeat(np.isin(np.arange(len(lengths)), chosen), lengths)
     side = np.where(tested.two_sided, 1.0, tested.sign)[chosen].astype(np.float32)
     first = (search.folds.discovery_start - _EPOCH).days
     return step_down(
         Clusters(
-            pointer,
+            np.concatenate([[0], np.cumsum(length)]),
             # A cluster that begins before the fold takes the sign of the fold's first day.
-            np.maximum(days.flip_day[at], 0),
-            days.flip_sum[at] * np.repeat(side, length),
-            days.flip_count[at],
+            np.maximum(days.flip_day[kept], 0),
+            days.flip_sum[kept] * np.repeat(side, length),
+            days.flip_count[kept],
         ),
         days.z.degrees_of_freedom[chosen],
+        # A hypothesis that was turned has its skewness turned with it.
+        skewness_of_mean(tested.skewness, days.z.degrees_of_freedom)[chosen] * side,
         one_sided=~tested.two_sided[chosen],
         n_days=search.folds.first_confirmation_day - first,
         draws=spec.discovery.sign_flip_draws,
@@ -339,6 +365,8 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
         "mean_adverse_excursion": np.where(sign < 0, *(days.mean_of(name) for name in EXCURSIONS)),
         "mean_standardised_return": sign * z.mean,
         "t_stat": sign * z.t,
+        "skewness": sign * tested.skewness,
+        "adjusted_t_stat": sign * _symmetric(z, tested.skewness).t,
         "degrees_of_freedom": z.degrees_of_freedom,
         "largest_day_share": days.largest_share,
         "tainted_share": tainted,
@@ -353,7 +381,8 @@ def _estimates(search: _Search, tested: _Tested, spec: Spec) -> Figures:
 def _confirmation(search: _Search, tested: _Tested, controlled: _Controlled, spec: Spec, openings: int) -> Figures:
     """The confirmation fold, read for the candidates alone and in their direction."""
     days, sign, size = search.days, tested.sign, len(search.register)
-    p = np.where(controlled.candidate, np.nan_to_num(days.later.one_sided_p(sign), nan=1.0), np.nan)
+    later = _symmetric(days.later, tested.skewness)
+    p = np.where(controlled.candidate, np.nan_to_num(later.one_sided_p(sign), nan=1.0), np.nan)
     at = np.flatnonzero(controlled.candidate)
     first_level = search.limits("confirmation_level")
     return {

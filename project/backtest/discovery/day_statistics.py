@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ class DayStatistics:
     standard_error_ratio : (m,) of blocks of at least five days to the horizon's own clusters.
     busiest_share, largest_share : (m,) largest share of a cluster in the events, and of its |Σz| in that of all.
     is_difference : (m,) whether it is a difference of means, between trades that a filter holds for and others.
+    skewness : (m,) Σδ³/(Σδ²)^1.5 of the jackknife scores of Σz: the skewness of the mean, as its own sample has it.
     cusum : (m,) max|Σ_{g≤t} U_g|/√ΣU_g² over clusters in time.
     moments : (m, 4) sums of the first four powers of a cluster's Σy.
     totals : by column (m, 2) sums over the discovery and the confirmation fold.
@@ -60,6 +61,7 @@ class DayStatistics:
     busiest_share: Floats
     largest_share: Floats
     is_difference: Booleans
+    skewness: Floats
     cusum: Floats
     moments: Floats
     totals: dict[str, Floats]
@@ -164,6 +166,7 @@ def day_statistics(
         busiest_share=figure["busiest"],
         largest_share=figure["largest"],
         is_difference=is_difference,
+        skewness=figure["skewness"],
         cusum=figure["cusum"],
         moments=moments,
         totals=totals,
@@ -178,7 +181,7 @@ def day_statistics(
     )
 
 
-def joined(parts: list[DayStatistics]) -> DayStatistics:
+def joined(parts: Sequence[DayStatistics]) -> DayStatistics:
     """The figures of several events one after the other; all of the same folds and the same number of columns."""
     offsets = np.cumsum([0, *(int(part.flip_pointer[-1]) for part in parts)])
     pointers = [part.flip_pointer[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]
@@ -207,7 +210,7 @@ def _epoch_day(date: object) -> int:
 
 _FIGURES: Final = (
     "z_mean", "z_error", "z_freedom", "y_mean", "y_error", "y_freedom", "later_mean", "later_error", "later_freedom",
-    "later_y_mean", "later_y_error", "later_y_freedom", "ratio", "busiest", "largest", "cusum",
+    "later_y_mean", "later_y_error", "later_y_freedom", "ratio", "busiest", "largest", "cusum", "skewness",
 )  # fmt: skip
 _COUNTS: Final = (
     "first_events", "first_clusters", "first_days", "later_events", "later_clusters", "later_days", "cluster_days",
@@ -366,9 +369,14 @@ def _reduce(
         counts[h, 1], counts[h, 6] = filled, length
         figures[h, 0], figures[h, 1], figures[h, 2] = _jackknife(cn, cz, filled)
         figures[h, 3], figures[h, 4], figures[h, 5] = _jackknife(cn, cy, filled)
-        reach, spread, running = 0.0, 0.0, 0.0
+        reach, spread, running, squares, cubes = 0.0, 0.0, 0.0, 0.0, 0.0
+        total_n = cn[:filled].sum()
         for g in range(filled):
             deviation = cz[g] - figures[h, 0] * cn[g]
+            if filled > 1:
+                score = deviation / (total_n - cn[g])
+                squares += score * score
+                cubes += score * score * score
             running += deviation
             spread += deviation * deviation
             reach = max(reach, abs(running))
@@ -383,6 +391,8 @@ def _reduce(
         flip_pointer[h + 1] = filled_flips
         if spread > 0.0:
             figures[h, 15] = reach / np.sqrt(spread)
+        if squares > 0.0:
+            figures[h, 16] = cubes / squares**1.5
 
         filled = _clusters(days, split, high, length, cut, at, clusters)
         counts[h, 4] = filled

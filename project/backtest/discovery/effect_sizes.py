@@ -18,6 +18,7 @@ from backtest.discovery.inference import block_days, merged_days
 from backtest.discovery.shrinkage import (
     BlockMeans,
     Posterior,
+    RotatedMeans,
     block_means,
     log_likelihoods,
     mixture_weights,
@@ -75,7 +76,7 @@ class EventBlocks:
     n_hypotheses : of the event.
     horizon : (b,) of each block.
     is_joint : (b,) whether its atoms are the joint cells that the mixture is fitted to.
-    means : (b, a) raw means of atoms in the discovery fold.
+    means : of the b blocks, raw means of the atoms observed in the discovery fold.
     rows : (k,) which of the event's hypotheses have an observed atom, ascending.
     block : (k,) the block of each.
     share : (k, a) share of each atom in its events.
@@ -84,7 +85,7 @@ class EventBlocks:
     n_hypotheses: int
     horizon: tuple[str, ...]
     is_joint: Booleans
-    means: BlockMeans
+    means: RotatedMeans
     rows: Integers
     block: Integers
     share: Floats
@@ -118,7 +119,8 @@ def event_blocks(days: EventDays, register: pl.DataFrame, folds: Folds, spec: Sp
         Where there are day scores and none of joint cells.
     """
     if register.is_empty():
-        return EventBlocks(0, (), np.zeros(0, bool), _no_means(0), *(np.zeros(0, np.int64),) * 2, np.zeros((0, 0)))
+        none = RotatedMeans.of(_no_means(0))
+        return EventBlocks(0, (), np.zeros(0, bool), none, *(np.zeros(0, np.int64),) * 2, np.zeros((0, 0)))
     _require_atoms(days, register)
     kinds = _cell_kinds(register, spec)
     names = sorted({(policy, horizon, kinds[state]) for policy, horizon, state in register.select(SERIES).iter_rows()})
@@ -130,7 +132,7 @@ def event_blocks(days: EventDays, register: pl.DataFrame, folds: Folds, spec: Sp
         len(register),
         tuple(horizon for _, horizon, _ in names),
         np.array([kind == ATOMS for _, _, kind in names]),
-        means,
+        RotatedMeans.of(means),
         rows,
         block,
         share,
@@ -145,21 +147,19 @@ def effect_sizes(events: Sequence[EventBlocks], size: int) -> EffectSizes:
     events : in the order of the register.
     size : hypotheses in the register.
     """
-    atoms = max((event.means.mean.shape[1] for event in events), default=0)
     first = np.cumsum([0, *(event.n_hypotheses for event in events)])
     first_block = np.cumsum([0, *(len(event.horizon) for event in events)])
     if first[-1] != size:
         raise ValueError(f"the blocks are of {first[-1]} hypotheses, the register has {size}")
+    atoms = max((event.share.shape[1] for event in events), default=0)
     if not size or not atoms:
         return EffectSizes(np.zeros(0, np.int64), Posterior(*(np.zeros((0, 1)) for _ in range(3))))
-    means = BlockMeans(
-        *(np.concatenate([_padded(getattr(event.means, name), atoms, name) for event in events]) for name in _MEANS)
-    )
+    means = RotatedMeans.joined([event.means for event in events])
     rows = np.concatenate([event.rows + start for event, start in zip(events, first, strict=False)])
     block = np.concatenate([event.block + start for event, start in zip(events, first_block, strict=False)])
     share = np.concatenate([_wide(event.share, atoms) for event in events])
     horizons = np.array([horizon for event in events for horizon in event.horizon])
-    is_joint = np.concatenate([event.is_joint for event in events]) & means.is_observed.any(axis=1)
+    is_joint = np.concatenate([event.is_joint for event in events]) & (means.n_observed > 0)
     return EffectSizes(rows, _posteriors(horizons, is_joint, means, block, share))
 
 
@@ -276,27 +276,12 @@ def _no_means(blocks: int, atoms: int = 0) -> BlockMeans:
     return BlockMeans(np.zeros((blocks, atoms)), unit, np.zeros((blocks, atoms), bool))
 
 
-_MEANS: Final = ("mean", "covariance", "is_observed")
-
-
-def _padded(values: NDArray[np.generic], atoms: int, name: str) -> NDArray[np.generic]:
-    """Blocks with further slots, which are not observed: an identity row in the covariance, zeros elsewhere."""
-    missing = atoms - values.shape[1]
-    if not missing:
-        return values
-    padded = np.pad(values, [(0, 0), *[(0, missing)] * (values.ndim - 1)])
-    if name == "covariance":
-        further = np.arange(values.shape[1], atoms)
-        padded[:, further, further] = 1.0
-    return padded
-
-
 def _wide(share: Floats, atoms: int) -> Floats:
     return np.pad(share, [(0, 0), (0, atoms - share.shape[1])])
 
 
 def _posteriors(
-    horizons: NDArray[np.str_], is_joint: Booleans, means: BlockMeans, block: Integers, share: Floats
+    horizons: NDArray[np.str_], is_joint: Booleans, means: RotatedMeans, block: Integers, share: Floats
 ) -> Posterior:
     """Horizon by horizon: fit the mixture to the blocks of joint cells, then the posterior of every hypothesis."""
     components = len(variance_grid(1)[0])
@@ -304,13 +289,11 @@ def _posteriors(
     for horizon in np.unique(horizons):
         common, own = variance_grid(horizon_bars(str(horizon)))
         inside = np.flatnonzero(horizons == horizon)
-        local = BlockMeans(means.mean[inside], means.covariance[inside], means.is_observed[inside])
-        density = log_likelihoods(local, common, own)
-        fitted = mixture_weights(density[is_joint[inside]])
-        position = np.full(len(horizons), -1)
-        position[inside] = np.arange(len(inside))
-        at = np.flatnonzero(position[block] >= 0)
-        found = posterior(local, responsibilities(density, fitted), common, own, position[block[at]], share[at])
+        density = log_likelihoods(means, inside, common, own)
+        of_block = np.zeros((len(horizons), components))
+        of_block[inside] = responsibilities(density, mixture_weights(density[is_joint[inside]]))
+        at = np.flatnonzero(horizons[block] == horizon)
+        found = posterior(means, of_block[block[at]], common, own, block[at], share[at])
         weight[at], mean[at], deviation[at] = found.weight, found.component_mean, found.component_sd
     return Posterior(weight, mean, deviation)
 

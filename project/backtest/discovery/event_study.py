@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from backtest.discovery.day_scores import abnormal_returns
 from backtest.discovery.folds import BARS_PER_DAY
-from backtest.discovery.forward_returns import Floats, Integers, forward_trades, opens_around
+from backtest.discovery.forward_returns import Floats, Integers, opens_around
 from backtest.discovery.inference import cluster_t
-from backtest.discovery.scoring import CONFIRMATION, DISCOVERY, NO_FOLD, SymbolMarket
-from backtest.engine.costs import market_impact, round_trip_cost, taker_fees
+from backtest.discovery.scoring import DISCOVERY, SymbolMarket, tradable_events, trades_made
+from backtest.discovery.second_legs import SecondLeg
 
 if TYPE_CHECKING:
     from backtest.discovery.hypotheses import Trial
@@ -39,10 +38,14 @@ TRADE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "spread": pl.Float64(),
     "impact": pl.Float64(),
     "funding": pl.Float64(),
+    "favourable": pl.Float64(),
+    "adverse": pl.Float64(),
 }
 """Bars are positions in the symbol's market; ``fold`` is 1 for discovery, 2 for confirmation; ``day`` counts from 1970-01-01.
-``event_direction`` is the side it is measured in: the event's own, or that of the break it waited for. ``gross``, ``abnormal``
-and ``funding`` (paid) are fractions of a position on that side, the other three what either side pays."""
+``event_direction`` is the side it is measured in: the event's own, or that of the break it waited for. ``gross``,
+``abnormal``, ``funding`` (paid) and the largest gain ``favourable`` and loss ``adverse`` while held (≥ 0) are fractions of a
+position on that side. ``fees``, ``spread`` (with the interest of what is borrowed) and ``impact`` are what either side pays,
+for both legs."""
 
 PLACEBO_READS: Final = 800_000
 """Prices read for one placebo band: what bounds its time."""
@@ -53,62 +56,32 @@ LEVEL: Final = 0.95
 def trades_of(market: SymbolMarket, trial: Trial, occurrences: pl.DataFrame, spec: Spec) -> pl.DataFrame:
     """Every trade that the scores of one event, policy and horizon sum up on one symbol (`TRADE_SCHEMA`), in time order.
 
-    Of trades in one market: those with a second leg are not made here.
+    Empty where the trades have a second leg that is not in the lake.
 
     Parameters
     ----------
     occurrences : ``timestamp`` and ``direction`` of the symbol's events of one type, in time order.
     """
-    at = np.searchsorted(market.timestamp.to_numpy(), occurrences["timestamp"].to_numpy())
-    there = at < len(market.timestamp)
-    at, stated = at[there], occurrences["direction"].to_numpy().astype(np.float64)[there]
-    direction = np.where(stated != 0, stated, market.fallback_direction[at])
-    usable = (
-        (market.fold[at] != NO_FOLD)
-        & (np.abs(direction) == 1.0)
-        & np.isfinite(market.volatility[at])
-        & np.isfinite(market.turnover_usd[at])
-        & (market.turnover_usd[at] > 0)
-    )
-    at, direction = at[usable].astype(np.int64), direction[usable]
-    made = forward_trades(
-        market.bars,
-        at,
-        direction,
-        market.average_true_range[at],
-        market.event_move[at],
-        trial.policy,
-        trial.horizon_bars,
-    )
-    bar = at[made.event]
-    inside = (market.fold[bar] == CONFIRMATION) | (market.fold[made.exit] != CONFIRMATION)
-    bar, entry, exit_, side = bar[inside], made.entry[inside], made.exit[inside], made.side[inside]
-    days = market.day[entry], market.day[exit_]
-    total = round_trip_cost(
-        spec.costs,
-        spec.contract(market.symbol),
-        market.symbol,
-        *days,
-        market.bars.open[entry],
-        market.volatility[bar],
-        market.turnover_usd[bar],
-    )
-    fees = sum(taker_fees(spec.costs, day) for day in days)
-    impact = market_impact(spec.costs, market.volatility[bar], market.turnover_usd[bar])
-    gross = made.gross[inside]
+    there = occurrences.filter(pl.col("timestamp") <= market.timestamp.max())
+    _, at, direction = tradable_events(market, there)
+    made = trades_made(market, trial, at, direction, spec)
+    if made is None:
+        return pl.DataFrame(schema=TRADE_SCHEMA)
     columns = {
-        "event_bar": bar,
-        "entry_bar": entry,
-        "exit_bar": exit_,
-        "event_direction": side,
-        "fold": market.fold[bar],
-        "day": market.day[bar],
-        "gross": gross,
-        "abnormal": abnormal_returns(gross, side, made.bars_held[inside], market.mean_bar_return[bar]),
-        "fees": fees,
-        "spread": total - fees - impact,
-        "impact": impact,
-        "funding": made.funding[inside],
+        "event_bar": made.bar,
+        "entry_bar": made.entry,
+        "exit_bar": made.exit,
+        "event_direction": made.side,
+        "fold": market.fold[made.bar],
+        "day": market.day[made.bar],
+        "gross": made.gross,
+        "abnormal": made.abnormal,
+        "fees": made.fees,
+        "spread": made.cost - made.fees - made.impact,
+        "impact": made.impact,
+        "funding": made.funding,
+        "favourable": made.favourable,
+        "adverse": made.adverse,
     }
     return pl.DataFrame(columns).select(pl.col(name).cast(dtype) for name, dtype in TRADE_SCHEMA.items())
 
@@ -124,10 +97,20 @@ class MeanWithInterval:
     n_days: Integers
 
 
-def clustered_means(values: Floats, day: Integers, group: Integers, groups: int) -> MeanWithInterval:
-    """Means of values per group 0 … groups−1 with day-cluster jackknife intervals; NaN values are left out."""
+def clusters(day: Integers, length: int, origin: int) -> Integers:
+    """The first day of each day's cluster of `length` days, counted from `origin`."""
+    return np.asarray(origin + (day - origin) // length * length)
+
+
+def clustered_means(
+    values: Floats, day: Integers, group: Integers, groups: int, *, cluster_days: int = 1, origin: int = 0
+) -> MeanWithInterval:
+    """Means of values per group 0 … groups−1 with cluster jackknife intervals; NaN values are left out.
+
+    Clusters are of `cluster_days` days, counted from the day `origin`.
+    """
     known = np.isfinite(values)
-    values, day, group = values[known], day[known], group[known]
+    values, day, group = values[known], clusters(day[known], cluster_days, origin), group[known]
     first = int(day.min(initial=0))
     span = int(day.max(initial=0)) - first + 1
     key, row = np.unique(group * span + (day - first), return_inverse=True)
@@ -182,6 +165,9 @@ def event_study(
     *,
     fold: int = DISCOVERY,
     rng: np.random.Generator | None = None,
+    legs: Mapping[str, SecondLeg] | None = None,
+    cluster_days: int = 1,
+    origin: int = 0,
 ) -> EventStudy:
     """The mean abnormal path around the trades of all symbols in one fold, and its placebo band where `rng` is given.
 
@@ -189,28 +175,47 @@ def event_study(
     ----------
     trades : `TRADE_SCHEMA` by symbol.
     sign : +1 for trades in their event's direction, −1 against it.
+    legs : by symbol the second leg of trades that have one; the path is then the difference of both legs' returns.
+    cluster_days : length of the clusters of the interval in days, counted from the day `origin`.
     """
-    parts = []
+    parts: list[_Part] = []
     for symbol, frame in trades.items():
         rows = frame.filter(pl.col("fold") == fold)
-        market = markets[symbol]
         side = sign * rows["event_direction"].to_numpy().astype(np.float64)
-        parts.append((market, rows["entry_bar"].to_numpy(), side, rows["day"].to_numpy()))
+        leg = None if legs is None else legs[symbol]
+        parts.append(_Part(markets[symbol], leg, rows["entry_bar"].to_numpy(), side, rows["day"].to_numpy()))
     n_offsets = len(offsets)
-    paths = [_paths(market, entry, side, offsets) for market, entry, side, _ in parts]
+    paths = [_paths(part, part.entry, offsets) for part in parts]
     values = np.concatenate([np.zeros((0, n_offsets)), *paths])
-    days = np.concatenate([np.zeros(0, np.int64), *(day for *_, day in parts)])
-    mean = _mean_path(values, days, n_offsets)
+    days = np.concatenate([np.zeros(0, np.int64), *(part.day for part in parts)])
+    mean = _mean_path(values, clusters(days, cluster_days, origin), n_offsets)
     drawn = _placebo_means(parts, offsets, fold, rng) if rng is not None and len(days) else np.zeros((0, n_offsets))
     edges = (1 - LEVEL) / 2, (1 + LEVEL) / 2
     low, high = np.quantile(drawn, edges, axis=0) if len(drawn) else (np.zeros(0), np.zeros(0))
     return EventStudy(offsets, mean, low, high, len(days), len(np.unique(days)), len(drawn))
 
 
-def _paths(market: SymbolMarket, entry: Integers, side: Floats, offsets: Integers) -> Floats:
-    """Returns relative to the entry's open less the symbol's mean drift, in the trade's direction."""
-    drift = market.mean_bar_return[entry][..., None] * offsets
-    return np.asarray(side[..., None] * (opens_around(market.bars.open, entry, offsets) - drift))
+@dataclass(frozen=True)
+class _Part:
+    """The trades of one symbol."""
+
+    market: SymbolMarket
+    leg: SecondLeg | None
+    entry: Integers
+    side: Floats
+    day: Integers
+
+
+def _paths(part: _Part, entry: Integers, offsets: Integers) -> Floats:
+    """Returns relative to the entry's open less the mean drift, in the trade's direction; of two legs their difference."""
+    moved = _moved(part.market.bars.open, part.market.mean_bar_return, entry, offsets)
+    if part.leg is not None:
+        moved = moved - _moved(part.leg.both.second.open, part.leg.mean_bar_return, entry, offsets)
+    return np.asarray(part.side[..., None] * moved)
+
+
+def _moved(opens: Floats, mean_bar_return: Floats, entry: Integers, offsets: Integers) -> Floats:
+    return np.asarray(opens_around(opens, entry, offsets) - mean_bar_return[entry][..., None] * offsets)
 
 
 def _mean_path(values: Floats, days: Integers, n_offsets: int) -> MeanWithInterval:
@@ -227,24 +232,24 @@ def _mean_path(values: Floats, days: Integers, n_offsets: int) -> MeanWithInterv
 
 
 def _placebo_means(
-    parts: Sequence[tuple[SymbolMarket, Integers, Floats, Integers]],
+    parts: Sequence[_Part],
     offsets: Integers,
     fold: int,
     rng: np.random.Generator,
 ) -> Floats:
     """Mean paths of the same trades moved by whole days round the fold, (draws, k)."""
-    n_trades = sum(len(entry) for _, entry, _, _ in parts)
+    n_trades = sum(len(part.entry) for part in parts)
     draws = int(np.clip(PLACEBO_READS // (n_trades * len(offsets)), MIN_PLACEBO_DRAWS, MAX_PLACEBO_DRAWS))
-    longest = max(np.count_nonzero(market.fold == fold) // BARS_PER_DAY for market, *_ in parts)
+    longest = max(np.count_nonzero(part.market.fold == fold) // BARS_PER_DAY for part in parts)
     if longest < 2:
         return np.zeros((0, len(offsets)))
     shifts = rng.integers(1, longest, draws) * BARS_PER_DAY
     sums, counts = np.zeros((draws, len(offsets))), np.zeros((draws, len(offsets)))
-    for market, entry, side, _ in parts:
-        first = int((market.fold == fold).argmax())
-        length = np.count_nonzero(market.fold == fold)
-        moved = first + (entry - first + shifts[:, None]) % length
-        values = _paths(market, moved, side, offsets)
+    for part in parts:
+        inside = part.market.fold == fold
+        first, length = int(inside.argmax()), np.count_nonzero(inside)
+        moved = first + (part.entry - first + shifts[:, None]) % length
+        values = _paths(part, moved, offsets)
         known = np.isfinite(values)
         sums += np.where(known, values, 0.0).sum(axis=1)
         counts += known.sum(axis=1)

@@ -26,7 +26,7 @@ from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers,
 from backtest.discovery.hypotheses import Trial, event_trials
 from backtest.discovery.second_legs import SecondLeg, pair_leg, spot_leg
 from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
-from backtest.engine.costs import market_impact, round_trip_cost
+from backtest.engine.costs import market_impact, round_trip_cost, taker_fees
 from backtest.events.taint import any_tainted, counted_before
 from backtest.spec.models import ALL_STATES
 
@@ -189,26 +189,19 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
     are left out. A trade is tainted where its event is, or where a bar of either leg from the event to the exit is.
     A trade whose second leg is not in the lake is not made.
     """
-    at = np.searchsorted(market.timestamp.to_numpy(), occurrences["timestamp"].to_numpy())
-    stated = occurrences["direction"].to_numpy().astype(np.float64)
-    direction = np.where(stated != 0, stated, market.fallback_direction[at])
-    usable = (
-        (market.fold[at] != NO_FOLD)
-        & (np.abs(direction) == 1.0)
-        & np.isfinite(market.volatility[at])
-        & np.isfinite(market.turnover_usd[at])
-        & (market.turnover_usd[at] > 0)
+    usable, at, direction = tradable_events(market, occurrences)
+    tainted = (
+        occurrences["tainted"].to_numpy() if "tainted" in occurrences.columns else np.zeros(len(usable), dtype=bool)
     )
-    tainted = occurrences["tainted"].to_numpy() if "tainted" in occurrences.columns else np.zeros(len(at), dtype=bool)
-    at, direction, tainted = at[usable].astype(np.int64), direction[usable], tainted[usable]
+    tainted = tainted[usable]
     found = event_trials(spec, event_type)
     state_ids, members = _conditions(market, event_type, at, {trial.filter_verb for trial in found} - {None}, spec)
     trades = {(trial.policy.policy_id, trial.horizon): trial for trial in found}
     scored = []
     for (policy_id, horizon), trial in sorted(trades.items()):
-        leg = None if trial.policy.second_leg is None else market.second_legs.get(trial.policy.second_leg)
-        if trial.policy.second_leg is None or leg is not None:
-            scored.append((policy_id, horizon, _score_trial(market, leg, trial, at, direction, tainted, members, spec)))
+        made = trades_made(market, trial, at, direction, spec)
+        if made is not None:
+            scored.append((policy_id, horizon, _sums(market, made, trial, members, tainted)))
     return score_frame(scored, state_ids)
 
 
@@ -228,16 +221,65 @@ def _conditions(
     return names, np.column_stack([columns[name] for name in names])
 
 
-def _score_trial(
-    market: SymbolMarket,
-    leg: SecondLeg | None,
-    trial: Trial,
-    at: Integers,
-    direction: Floats,
-    tainted: Booleans,
-    members: Booleans,
-    spec: Spec,
-) -> DaySums:
+def tradable_events(market: SymbolMarket, occurrences: pl.DataFrame) -> tuple[Booleans, Integers, Floats]:
+    """Which occurrences can become trades, the bars of those, and the direction of each.
+
+    An occurrence without a direction takes the fallback direction at its bar. Outside both folds, without a direction, or
+    where volatility or turnover are not known, there is no trade. Every occurrence is a bar of the market.
+    """
+    at = np.searchsorted(market.timestamp.to_numpy(), occurrences["timestamp"].to_numpy())
+    stated = occurrences["direction"].to_numpy().astype(np.float64)
+    direction = np.where(stated != 0, stated, market.fallback_direction[at])
+    usable = (
+        (market.fold[at] != NO_FOLD)
+        & (np.abs(direction) == 1.0)
+        & np.isfinite(market.volatility[at])
+        & np.isfinite(market.turnover_usd[at])
+        & (market.turnover_usd[at] > 0)
+    )
+    return usable, at[usable].astype(np.int64), direction[usable]
+
+
+@dataclass(frozen=True)
+class MadeTrades:
+    """The trades that the scores of one policy and horizon sum up on one symbol, in the order of their events.
+
+    `event` indexes the given events, `bar`, `entry` and `exit` are bars of the market. Returns, `funding`, `favourable` and
+    `adverse` are fractions of the first leg's notional, of a position on `side`; `cost` is what either side pays besides
+    funding, `fees` and `impact` its parts, for both legs where there are two.
+    """
+
+    event: Integers
+    bar: Integers
+    entry: Integers
+    exit: Integers
+    side: Floats
+    gross: Floats
+    abnormal: Floats
+    volatility: Floats
+    cost: Floats
+    fees: Floats
+    impact: Floats
+    turnover_usd: Floats
+    funding: Floats
+    favourable: Floats
+    adverse: Floats
+    is_tainted: Booleans
+    """Whether a bar of either leg from the event to the exit cannot be trusted."""
+    truth: Floats | None
+
+
+def second_leg(market: SymbolMarket, trial: Trial) -> SecondLeg | None:
+    """The second leg of a trial's trades in this market; None where it has one leg, or where the lake lacks the second."""
+    name = trial.policy.second_leg
+    return None if name is None else market.second_legs.get(name)
+
+
+def trades_made(market: SymbolMarket, trial: Trial, at: Integers, direction: Floats, spec: Spec) -> MadeTrades | None:
+    """The trades of one policy and horizon after events at the bars `at`; None where the second leg is not in the lake."""
+    leg = second_leg(market, trial)
+    if trial.policy.second_leg is not None and leg is None:
+        return None
     made = forward_trades(
         market.bars if leg is None else leg.both,
         at,
@@ -253,44 +295,68 @@ def _score_trial(
         kept &= leg.is_known(bar)
     event, entry, exit_, side = made.event[kept], made.entry[kept], made.exit[kept], made.side[kept]
     bar = at[event]
+    days = market.day[entry], market.day[exit_]
     drift = market.mean_bar_return[bar]
     volatility = market.volatility[bar]
     cost = round_trip_cost(
         spec.costs,
         spec.contract(market.symbol),
         market.symbol,
-        market.day[entry],
-        market.day[exit_],
+        *days,
         market.bars.open[entry],
         volatility,
         market.turnover_usd[bar],
     )
+    charged = spec.costs.for_contract(spec.contract(market.symbol))
+    fees = taker_fees(charged, days[0]) + taker_fees(charged, days[1])
     impact = market_impact(spec.costs, volatility, market.turnover_usd[bar])
     turnover, suspect = market.turnover_usd[bar], any_tainted(market.tainted_before, bar, exit_)
     truth = None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, side)
     if leg is not None:
         drift = drift - leg.mean_bar_return[bar]
         volatility = leg.difference_volatility[bar]
-        cost = cost + leg.round_trip_cost(spec, market.day[entry], market.day[exit_], entry, exit_, bar)
+        cost = cost + leg.round_trip_cost(spec, *days, entry, exit_, bar)
+        fees = fees + leg.fees(spec, *days)
         impact = impact + market_impact(spec.costs, leg.volatility[bar], leg.turnover_usd[bar])
         turnover = np.minimum(turnover, leg.turnover_usd[bar])
         suspect = suspect | any_tainted(leg.tainted_before, bar, exit_)
         if truth is not None:
             truth = truth - leg.truth(entry, exit_, side)
-    abnormal = abnormal_returns(made.gross[kept], side, exit_ - entry, drift)
-    trades = TradeScores(
-        market.day[bar],
-        standardised(abnormal, volatility, trial.horizon_bars),
-        abnormal,
-        cost,
-        impact,
-        np.log(turnover),
-        made.funding[kept],
-        made.favourable[kept],
-        made.adverse[kept],
-        truth,
+    return MadeTrades(
+        event=event,
+        bar=bar,
+        entry=entry,
+        exit=exit_,
+        side=side,
+        gross=made.gross[kept],
+        abnormal=abnormal_returns(made.gross[kept], side, exit_ - entry, drift),
+        volatility=volatility,
+        cost=cost,
+        fees=fees,
+        impact=impact,
+        turnover_usd=turnover,
+        funding=made.funding[kept],
+        favourable=made.favourable[kept],
+        adverse=made.adverse[kept],
+        is_tainted=suspect,
+        truth=truth,
     )
-    return sum_by_day(trades, members[event], tainted[event] | suspect)
+
+
+def _sums(market: SymbolMarket, made: MadeTrades, trial: Trial, members: Booleans, tainted: Booleans) -> DaySums:
+    trades = TradeScores(
+        market.day[made.bar],
+        standardised(made.abnormal, made.volatility, trial.horizon_bars),
+        made.abnormal,
+        made.cost,
+        made.impact,
+        np.log(made.turnover_usd),
+        made.funding,
+        made.favourable,
+        made.adverse,
+        made.truth,
+    )
+    return sum_by_day(trades, members[made.event], tainted[made.event] | made.is_tainted)
 
 
 def _exits_inside(market: SymbolMarket, exits: Integers, event_bars: Integers) -> Booleans:

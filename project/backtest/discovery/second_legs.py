@@ -69,6 +69,11 @@ class SecondLeg:
             self.turnover_usd[bar],
         )
 
+    def fees(self, spec: Spec, entry_days: Integers, exit_days: Integers) -> Floats:
+        """The taker fees in `round_trip_cost` (fraction of this leg's notional)."""
+        costs = spec.costs.spot if self.is_spot else spec.costs.for_contract(spec.contract(self.symbol))
+        return np.asarray(taker_fees(costs, entry_days) + taker_fees(costs, exit_days))
+
     def truth(self, entry: Integers, exit_: Integers, side: Floats) -> Floats:
         """What this leg earns on average because of what was planted; NaN for spot, whose basis reverts of itself."""
         if self.is_spot or self.planted_drift is None:

@@ -18,6 +18,7 @@ Resources 50.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +50,8 @@ NEGLIGIBLE_WEIGHT: Final = 1e-9
 @dataclass(frozen=True)
 class BlockMeans:
     """Raw means of b blocks with up to a atoms each; slots without an observed atom hold zeros and an identity row.
+
+    `RotatedMeans` is what the functions below read.
 
     Attributes
     ----------
@@ -241,41 +244,89 @@ def variance_grid(horizon_bars: int) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True)
-class _Rotated:
-    """Blocks in the basis of their covariance's eigenvectors, where τ²_a·I only adds to the eigenvalues."""
+class RotatedMeans:
+    """The observed atoms of b blocks in the basis of their covariance's eigenvectors, where τ²_a·I adds to the eigenvalues.
 
-    vectors: Floats
-    eigenvalues: Floats
+    Blocks have as many entries as they have observed atoms, one block after the other: most have few of the many that some
+    have.
+
+    Attributes
+    ----------
+    pointer : (b + 1,) where the entries of each block begin in the next four.
+    slot : the place of each observed atom among all of its block.
+    eigenvalue, mean, ones : bps², and the raw means (bps) and a vector of ones in that basis.
+    vectors : each block's matrix of eigenvectors, row after row.
+    """
+
+    pointer: Integers
+    slot: Integers
+    eigenvalue: Floats
     mean: Floats
     ones: Floats
-    n_unobserved: Integers
+    vectors: Floats
+
+    def __len__(self) -> int:
+        return len(self.pointer) - 1
+
+    @property
+    def n_observed(self) -> Integers:
+        """(b,) observed atoms of each block."""
+        return np.diff(self.pointer)
 
     @classmethod
-    def of(cls, blocks: BlockMeans) -> _Rotated:
-        values, vectors = np.linalg.eigh(blocks.covariance)
-        ones = np.einsum("bij,bi->bj", vectors, blocks.is_observed.astype(np.float64))
-        mean = np.einsum("bij,bi->bj", vectors, blocks.mean)
-        return cls(vectors, values, mean, ones, (~blocks.is_observed).sum(axis=1))
+    def of(cls, blocks: BlockMeans) -> RotatedMeans:
+        count = blocks.is_observed.sum(axis=1)
+        pointer = np.concatenate([[0], np.cumsum(count)])
+        first_vector = np.concatenate([[0], np.cumsum(count**2)])
+        eigenvalue, mean, ones = (np.zeros(pointer[-1]) for _ in range(3))
+        vectors = np.zeros(first_vector[-1])
+        slot = np.flatnonzero(blocks.is_observed) % max(blocks.is_observed.shape[1], 1)
+        for size in np.unique(count[count > 0]):
+            at = np.flatnonzero(count == size)
+            own = pointer[at, None] + np.arange(size)
+            seen = slot[own]
+            values, basis = np.linalg.eigh(blocks.covariance[at[:, None, None], seen[:, :, None], seen[:, None, :]])
+            eigenvalue[own], ones[own] = values, basis.sum(axis=1)
+            mean[own] = np.einsum("bij,bi->bj", basis, blocks.mean[at[:, None], seen])
+            vectors[first_vector[at, None] + np.arange(size**2)] = basis.reshape(len(at), -1)
+        return cls(pointer, slot, eigenvalue, mean, ones, vectors)
+
+    @classmethod
+    def joined(cls, parts: Sequence[RotatedMeans]) -> RotatedMeans:
+        """The blocks of several, one after the other."""
+        counts = np.concatenate([part.n_observed for part in parts])
+        names = ("slot", "eigenvalue", "mean", "ones", "vectors")
+        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+        return cls(np.concatenate([[0], np.cumsum(counts)]), *joined)
 
 
-def log_likelihoods(blocks: BlockMeans, common: Floats, own: Floats) -> Floats:
-    """(b, k) log density of each block's means under each component, by Sherman–Morrison in the eigenbasis.
+def log_likelihoods(blocks: RotatedMeans, at: Integers, common: Floats, own: Floats) -> Floats:
+    """(c, k) log density of the means of the blocks `at` under each component, by Sherman–Morrison in the eigenbasis.
 
-    Unobserved atoms do not count; a block without observed atoms has 0 everywhere.
+    A block without observed atoms has 0 everywhere.
     """
-    rotated = _Rotated.of(blocks)
-    log_density = np.empty((len(blocks.mean), len(own)))
-    for value in np.unique(own):
-        at = own == value
-        inverse = 1.0 / (rotated.eigenvalues + value)
-        ones2 = (rotated.ones**2 * inverse).sum(axis=1)[:, None]
-        cross = (rotated.ones * rotated.mean * inverse).sum(axis=1)[:, None]
-        mean2 = (rotated.mean**2 * inverse).sum(axis=1)[:, None]
-        log_det = -np.log(inverse).sum(axis=1) - rotated.n_unobserved * np.log1p(value)
-        ratio = 1.0 + common[at] * ones2
-        log_density[:, at] = -0.5 * (log_det[:, None] + np.log(ratio) + mean2 - common[at] / ratio * cross**2)
-    n_observed = blocks.is_observed.sum(axis=1)
-    return np.asarray(log_density - 0.5 * np.log(2.0 * np.pi) * n_observed[:, None])
+    return np.asarray(_log_densities(blocks.pointer, blocks.eigenvalue, blocks.mean, blocks.ones, at, common, own))
+
+
+@machine_code
+def _log_densities(
+    pointer: Integers, eigenvalue: Floats, mean: Floats, ones: Floats, at: Integers, common: Floats, own: Floats
+) -> Floats:
+    density = np.zeros((len(at), len(own)))
+    for row in range(len(at)):
+        first, last = pointer[at[row]], pointer[at[row] + 1]
+        constant = (last - first) * np.log(2.0 * np.pi)
+        for k in range(len(own)):
+            log_det, ones2, cross, mean2 = 0.0, 0.0, 0.0, 0.0
+            for entry in range(first, last):
+                variance = eigenvalue[entry] + own[k]
+                log_det += np.log(variance)
+                ones2 += ones[entry] * ones[entry] / variance
+                cross += ones[entry] * mean[entry] / variance
+                mean2 += mean[entry] * mean[entry] / variance
+            ratio = 1.0 + common[k] * ones2
+            density[row, k] = -0.5 * (log_det + np.log(ratio) + mean2 - common[k] / ratio * cross * cross + constant)
+    return density
 
 
 def mixture_weights(log_likelihood: Floats) -> Floats:
@@ -305,14 +356,14 @@ def responsibilities(log_likelihood: Floats, weights: Floats) -> Floats:
 
 
 def posterior(
-    blocks: BlockMeans, component_weights: Floats, common: Floats, own: Floats, block: Integers, share: Floats
+    blocks: RotatedMeans, component_weights: Floats, common: Floats, own: Floats, block: Integers, share: Floats
 ) -> Posterior:
     """Posterior of linear functions of atoms, in closed form.
 
     Parameters
     ----------
-    blocks : (b, a)
-    component_weights : (b, k) from `responsibilities`.
+    blocks : of b blocks with up to a atoms each.
+    component_weights : (m, k) from `responsibilities`, of each function's block.
     common, own : (k,) τ²_e and τ²_a.
     block : (m,) which block each function is of.
     share : (m, a) weights of the atoms, each row sums to 1; unobserved atoms may have weight.
@@ -322,21 +373,45 @@ def posterior(
     With e = τ²_e, t = τ²_a, inner products ⟨·,·⟩ in (Σ + tI)⁻¹, κ = e/(1 + e⟨1,1⟩) and w the shares of observed atoms:
     mean = κ⟨1,y⟩(1 − t⟨w,1⟩) + t⟨w,y⟩; variance = κ(1 − t⟨w,1⟩)² + t Σᵢ w̃ᵢ²λᵢ/(λᵢ + t) + t|w_unobserved|².
     """
-    rotated = _Rotated.of(blocks)
-    seen = share * blocks.is_observed[block]
-    unseen2 = ((share - seen) ** 2).sum(axis=1)
-    turned = np.einsum("mij,mi->mj", rotated.vectors[block], seen)
-    mean, variance = np.zeros((len(block), len(own))), np.zeros((len(block), len(own)))
-    for value in np.unique(own):
-        at = own == value
-        inverse = 1.0 / (rotated.eigenvalues + value)
-        ones2 = (rotated.ones**2 * inverse).sum(axis=1)[block]
-        cross = (rotated.ones * rotated.mean * inverse).sum(axis=1)[block]
-        weighted = turned * inverse[block]
-        remaining = 1.0 - value * (weighted * rotated.ones[block]).sum(axis=1)
-        from_atoms = value * (weighted * rotated.mean[block]).sum(axis=1)
-        own_part = value * ((weighted * turned * rotated.eigenvalues[block]).sum(axis=1) + unseen2)
-        kappa = common[at] / (1.0 + common[at] * ones2[:, None])
-        mean[:, at] = kappa * (cross * remaining)[:, None] + from_atoms[:, None]
-        variance[:, at] = kappa * (remaining**2)[:, None] + own_part[:, None]
-    return Posterior(component_weights[block], mean, np.sqrt(variance))
+    mean, variance = _conditionals(
+        blocks.pointer, np.concatenate([[0], np.cumsum(blocks.n_observed**2)]), blocks.slot, blocks.eigenvalue,
+        blocks.mean, blocks.ones, blocks.vectors, common, own, block, share,
+    )  # fmt: skip
+    return Posterior(component_weights, mean, np.sqrt(variance))
+
+
+@machine_code
+def _conditionals(
+    pointer: Integers, first_vector: Integers, slot: Integers, eigenvalue: Floats, mean: Floats, ones: Floats,
+    vectors: Floats, common: Floats, own: Floats, block: Integers, share: Floats,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """(m, k) mean and variance of each function under each component."""
+    means, variances = np.zeros((len(block), len(own))), np.zeros((len(block), len(own)))
+    turned = np.zeros(share.shape[1])
+    for row in range(len(block)):
+        first, last, vector = pointer[block[row]], pointer[block[row] + 1], first_vector[block[row]]
+        size, unseen2 = last - first, 0.0
+        for weight in share[row]:
+            unseen2 += weight * weight
+        turned[:size] = 0.0
+        for i in range(size):
+            weight = share[row, slot[first + i]]
+            if weight != 0.0:
+                unseen2 -= weight * weight
+                for j in range(size):
+                    turned[j] += weight * vectors[vector + i * size + j]
+        unseen2 = max(unseen2, 0.0)
+        for k in range(len(own)):
+            ones2, cross, with_ones, with_mean, spread = 0.0, 0.0, 0.0, 0.0, 0.0
+            for j in range(size):
+                inverse = 1.0 / (eigenvalue[first + j] + own[k])
+                ones2 += ones[first + j] * ones[first + j] * inverse
+                cross += ones[first + j] * mean[first + j] * inverse
+                with_ones += turned[j] * ones[first + j] * inverse
+                with_mean += turned[j] * mean[first + j] * inverse
+                spread += turned[j] * turned[j] * eigenvalue[first + j] * inverse
+            remaining = 1.0 - own[k] * with_ones
+            kappa = common[k] / (1.0 + common[k] * ones2)
+            means[row, k] = kappa * cross * remaining + own[k] * with_mean
+            variances[row, k] = kappa * remaining * remaining + own[k] * (spread + unseen2)
+    return means, variances

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.discovery.inference import segment_sums
+from backtest.discovery.skewness import adjusted_t
 from backtest.expressions.compiling import machine_code
 
 Floats = NDArray[np.float64]
@@ -64,6 +64,7 @@ class StepDown:
 def step_down(
     clusters: Clusters,
     degrees_of_freedom: Floats,
+    skewness: Floats,
     *,
     one_sided: Booleans,
     n_days: int,
@@ -79,6 +80,7 @@ def step_down(
     clusters : Clusters
         At least two of each hypothesis.
     degrees_of_freedom : (m,)
+    skewness : (m,) of each mean; flips are symmetric, so the observed t is compared with them as `skewness.adjusted_t` has it.
     one_sided : (m,) bool
         Hypotheses that only a positive mean would support.
     n_days : int
@@ -96,11 +98,17 @@ def step_down(
     m = len(clusters)
     if m == 0:
         return StepDown(np.zeros(0), np.zeros(0))
-    scales = _scales(clusters, degrees_of_freedom)
-    ones = np.ones((n_days, 1), np.float32)
+    sums = _sums(clusters.pointer, clusters.sums, clusters.counts)
+    groups = np.diff(clusters.pointer).astype(np.float64)
+    scales = (
+        sums[0].astype(np.float32),
+        sums[2].astype(np.float32),
+        sums[4].astype(np.float32),
+        (groups / (groups - 1.0)).astype(np.float32),
+        degrees_of_freedom.astype(np.float32),
+    )
     parts = (clusters.pointer, clusters.day, clusters.sums, clusters.sums * clusters.counts)
-    observed = np.full(m, np.inf, np.float32)
-    _statistics(*parts, *scales, one_sided, ones, np.arange(m), observed)
+    observed = _observed(sums, groups, degrees_of_freedom, skewness, one_sided)
     order = np.argsort(observed, kind="stable")
     signs = (rng.integers(0, 2, size=(draws, n_days)) * 2 - 1).astype(np.float32)
 
@@ -130,23 +138,19 @@ def effective_tests(largest: Floats) -> float:
     return float(np.log(0.95) / np.log1p(-tail)) if tail > 0.0 else float("inf")
 
 
-def _scales(clusters: Clusters, degrees_of_freedom: Floats) -> tuple[Singles, Singles, Singles, Singles, Singles]:
-    """n, ΣS², ΣN², G/(G−1) and ν of each hypothesis in single precision."""
-    owner = np.repeat(np.arange(len(clusters)), np.diff(clusters.pointer))
-
-    def total(values: NDArray[np.generic]) -> Floats:
-        return segment_sums(values, owner, len(clusters))
-
-    sums, counts = clusters.sums.astype(np.float64), clusters.counts.astype(np.float64)
-    groups = np.diff(clusters.pointer).astype(np.float64)
-    correction = groups / (groups - 1.0)
-    return (
-        total(counts).astype(np.float32),
-        total(sums**2).astype(np.float32),
-        total(counts**2).astype(np.float32),
-        correction.astype(np.float32),
-        degrees_of_freedom.astype(np.float32),
-    )
+@machine_code
+def _sums(pointer: Integers, sums: Singles, counts: Singles) -> Floats:
+    """(5, m) ΣN, ΣS, ΣS², ΣSN and ΣN² of each hypothesis."""
+    found = np.zeros((5, len(pointer) - 1))
+    for h in range(len(pointer) - 1):
+        for row in range(pointer[h], pointer[h + 1]):
+            s, n = np.float64(sums[row]), np.float64(counts[row])
+            found[0, h] += n
+            found[1, h] += s
+            found[2, h] += s * s
+            found[3, h] += s * n
+            found[4, h] += n * n
+    return found
 
 
 @machine_code
@@ -180,17 +184,17 @@ def _draw(
             a[b] = np.float32(-np.inf)
 
 
-@machine_code
-def _statistics(
-    pointer: Integers, day: NDArray[np.int32], sums: Singles, crosses: Singles, n: Singles, squares: Singles,
-    count_squares: Singles, correction: Singles, freedom: Singles, one_sided: Booleans, flips: Singles,
-    order: Integers, into: Singles,
-) -> None:  # fmt: skip
-    """ζ of each hypothesis under the first column of `flips`."""
-    a, c = np.empty(flips.shape[1], np.float32), np.empty(flips.shape[1], np.float32)
-    for h in order:
-        _draw(pointer, day, sums, crosses, n, squares, count_squares, correction, freedom, one_sided, flips, h, a, c)
-        into[h] = a[0]
+def _observed(sums: Floats, groups: Floats, freedom: Floats, skewness: Floats, one_sided: Booleans) -> Singles:
+    """(m,) ζ of each hypothesis as it is: what `_draw` gives for signs of one, without the part that skewness has in it."""
+    n, total, squares, crosses, count_squares = sums
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / n
+        variance = (squares - 2.0 * mean * crosses + mean**2 * count_squares) * groups / (groups - 1.0) / n**2
+        t = mean / np.sqrt(np.maximum(variance, 0.0))
+        adjusted = np.where(np.isinf(t), t, adjusted_t(t, skewness))
+        size = np.sqrt(freedom * np.log1p(adjusted**2 / freedom)) * (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)
+    size = np.where(np.isnan(t), -np.inf, size)
+    return np.where(one_sided & (adjusted <= 0.0), -size, size).astype(np.float32)
 
 
 @machine_code

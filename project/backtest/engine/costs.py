@@ -59,7 +59,8 @@ def round_trip_cost(
 
     Parameters
     ----------
-    contract : its tick of the day bounds the half-spread from below: no spread is narrower than a tick.
+    contract : its own fees, where it has some, are paid; its tick of the day bounds the half-spread from below: no spread
+        is narrower than a tick.
     symbol : its half-spread counts twice; the default where it has none of its own.
     entry_days, exit_days : (n,) days since 1970-01-01; each side pays the fee of its day.
     entry_prices : (n,) price at entry.
@@ -73,4 +74,5 @@ def round_trip_cost(
     half_spread = costs.half_spread_bps.get(symbol, costs.half_spread_bps["default"]) * BPS
     impact = market_impact(costs, volatility, bar_turnover_usd)
     spread = np.maximum(2.0 * half_spread, tick_sizes(contract, entry_days) / entry_prices)
-    return np.asarray(taker_fees(costs, entry_days) + taker_fees(costs, exit_days) + spread + impact)
+    charged = costs.for_contract(contract)
+    return np.asarray(taker_fees(charged, entry_days) + taker_fees(charged, exit_days) + spread + impact)

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.engine.compiling import inside, machine_code, unowned
 from backtest.engine.ledger import ExitReason, Outcome
-from backtest.expressions.compiling import machine_code
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -34,6 +34,8 @@ LARGEST_SLIP: Final = 0.99
 """No order pushes the price further than this fraction of it."""
 ROUNDING: Final = 1e-9
 """Steps by which a number may miss a whole number of ticks or lots and still be it."""
+SMALLEST_USD: Final = 1e-6
+"""No order is smaller, whatever the venue takes: it is what rounding leaves of a limit that is used up."""
 BISECTIONS: Final = 60
 FEE_DAYS: Final = 30
 FLOOR, RATE, BELOW, LEVERAGE = 0, 1, 2, 3
@@ -77,7 +79,7 @@ SIGNAL: Final = _dtype(
 RULE: Final = _dtype("tick lot min_notional half_spread liquidation_fee", "since")
 """Rules of a period; one that does not exist starts after the last bar."""
 INSTRUMENT: Final = _dtype(
-    "open high low last_mark funding impact_scale turnover impact_coefficient net_quantity net_cost "
+    "open high low last_mark funding borrow impact_scale turnover impact_coefficient net_quantity net_cost "
     "tick lot min_notional half_spread liquidation_fee taker maker bought sold",
     "fillable cost_known period tier legs_open",
 )
@@ -143,9 +145,62 @@ def simulate(
     positions, ledger : (r,) POSITION and LEDGER, as many as there can be legs.
     outcomes : (s,) by the signals' own rows. series : (6, n).
     """
-    n_bars = len(bars.day)
-    first_at = np.full(n_bars, NONE, dtype=np.int32)
+    first_at = np.full(len(bars.day), NONE, dtype=np.int32)
     day_volume = np.zeros(bars.day[-1] + 1)
+    _simulate(
+        BarArrays(
+            unowned(bars.open),
+            unowned(bars.high),
+            unowned(bars.low),
+            unowned(bars.close),
+            unowned(bars.mark),
+            unowned(bars.funding),
+            unowned(bars.fillable),
+            unowned(bars.volatility),
+            unowned(bars.turnover),
+            unowned(bars.day),
+        ),
+        unowned(rules),
+        unowned(tiers),
+        unowned(brackets),
+        unowned(signals),
+        unowned(masks),
+        unowned(account),
+        unowned(instruments),
+        unowned(strategies),
+        unowned(held),
+        unowned(positions),
+        unowned(ledger),
+        unowned(outcomes),
+        unowned(series),
+        unowned(first_at),
+        unowned(day_volume),
+    )
+    # Both live until here: what is unowned does not keep them.
+    first_at[0], day_volume[0] = NONE, 0.0
+
+
+@inside
+def _simulate(
+    bars: BarArrays,
+    rules: Records,
+    tiers: Floats,
+    brackets: Floats,
+    signals: Records,
+    masks: Booleans,
+    account: Records,
+    instruments: Records,
+    strategies: Records,
+    held: Integers,
+    positions: Records,
+    ledger: Records,
+    outcomes: NDArray[np.int8],
+    series: Floats,
+    first_at: Small,
+    day_volume: Floats,
+) -> None:
+    """Walk through the bars; `first_at`: first position in the list of each bar, `day_volume`: USD traded on each day."""
+    n_bars = len(bars.day)
     equity = account[0].starting_equity
     s = 0
     for t in range(n_bars):
@@ -187,7 +242,7 @@ def simulate(
         row.gross = row.side * row.quantity * (instruments[row.instrument].last_mark - row.entry_reference)
 
 
-@machine_code
+@inside
 def _earn(account: Records, amount: float) -> None:
     """Add to cash without losing small amounts in a large sum (Neumaier 1974)."""
     before = account[0].cash
@@ -199,7 +254,7 @@ def _earn(account: Records, amount: float) -> None:
     account[0].cash = total
 
 
-@machine_code
+@inside
 def _take_rules(rules: Records, tiers: Floats, account: Records, instruments: Records, t: int, new_day: bool) -> None:
     """Rules and fee tier of the bar; volumes are counted anew each UTC day."""
     for j in range(len(instruments)):
@@ -224,7 +279,7 @@ def _take_rules(rules: Records, tiers: Floats, account: Records, instruments: Re
         instrument.maker = own[tier, MAKER]
 
 
-@machine_code
+@inside
 def _take_bar(bars: BarArrays, instruments: Records, t: int) -> None:
     """The bar of each instrument, and what its orders cost as far as the bar before knows."""
     for j in range(len(instruments)):
@@ -249,23 +304,24 @@ def _take_bar(bars: BarArrays, instruments: Records, t: int) -> None:
         instrument.turnover = turnover
 
 
-@machine_code
+@inside
 def _pay_funding(account: Records, instruments: Records, positions: Records, ledger: Records) -> None:
-    """Positions carried into a stamp pay its rate on their notional at the last mark."""
+    """Positions carried into a stamp pay its rate on their notional at the last mark, those that borrow interest."""
     for j in range(len(instruments)):
-        rate = instruments[j].funding
-        if rate == 0.0 or instruments[j].legs_open == 0:
+        rate, borrow = instruments[j].funding, instruments[j].borrow
+        if (rate == 0.0 and borrow == 0.0) or instruments[j].legs_open == 0:
             continue
         for place in range(account[0].n_open):
             row = ledger[positions[place].active]
             if row.instrument == j:
                 paid = row.side * row.quantity * instruments[j].last_mark * rate
+                paid += row.quantity * row.entry_reference * borrow
                 row.funding += paid
                 row.funding_rate += row.side * rate
                 _earn(account, -paid)
 
 
-@machine_code
+@inside
 def _schedule(first_at: Small, positions: Records, i: int, bar: int) -> None:
     """Put a position into the list of the bar it leaves in; nowhere where that lies beyond the data."""
     if bar >= len(first_at):
@@ -276,7 +332,7 @@ def _schedule(first_at: Small, positions: Records, i: int, bar: int) -> None:
     first_at[bar] = i
 
 
-@machine_code
+@inside
 def _unschedule(first_at: Small, positions: Records, i: int) -> None:
     bar = positions[i].exit_at
     if bar == NONE:
@@ -291,7 +347,7 @@ def _unschedule(first_at: Small, positions: Records, i: int) -> None:
     positions[i].exit_at = NONE
 
 
-@machine_code
+@inside
 def _open_leg(
     account: Records,
     instruments: Records,
@@ -318,7 +374,7 @@ def _open_leg(
         held[row.strategy, row.instrument, 1] = row.side
 
 
-@machine_code
+@inside
 def _close_leg(
     account: Records,
     instruments: Records,
@@ -354,13 +410,13 @@ def _close_leg(
     row.reason = reason
 
 
-@machine_code
+@inside
 def _queue(account: Records, positions: Records, i: int) -> None:
     positions[account[0].n_queued].queue = i
     account[0].n_queued += 1
 
 
-@machine_code
+@inside
 def _queue_exits(
     first_at: Small,
     account: Records,
@@ -380,7 +436,7 @@ def _queue_exits(
         i = positions[i].next_at
 
 
-@machine_code
+@inside
 def _bracket(brackets: Floats, j: int, period: int, notional: float) -> int:
     b = 0
     while b + 1 < brackets.shape[2] and brackets[j, period, b + 1, FLOOR] <= notional:
@@ -388,25 +444,25 @@ def _bracket(brackets: Floats, j: int, period: int, notional: float) -> int:
     return b
 
 
-@machine_code
+@inside
 def _maintenance(brackets: Floats, j: int, period: int, notional: float) -> float:
     b = _bracket(brackets, j, period, notional)
     above = notional - brackets[j, period, b, FLOOR]
     return float(brackets[j, period, b, BELOW] + brackets[j, period, b, RATE] * above)
 
 
-@machine_code
+@inside
 def _initial_rate(brackets: Floats, venue_leverage: float, j: int, period: int, notional: float) -> float:
     b = _bracket(brackets, j, period, notional)
     return float(1.0 / min(venue_leverage, brackets[j, period, b, LEVERAGE]))
 
 
-@machine_code
+@inside
 def _to_lots(quantity: float, lot: float) -> float:
     return quantity if lot == 0.0 else float(np.floor(quantity / lot + ROUNDING) * lot)
 
 
-@machine_code
+@inside
 def _resting(price: float, distance: float, reference: float, direction: int, tick: float) -> float:
     """Price of a resting order to the nearest tick; NaN where there is none."""
     if np.isnan(price):
@@ -416,7 +472,7 @@ def _resting(price: float, distance: float, reference: float, direction: int, ti
     return price
 
 
-@machine_code
+@inside
 def _enter(
     brackets: Floats,
     signals: Records,
@@ -483,19 +539,19 @@ def _enter(
     return TRADED_SIGNAL
 
 
-@machine_code
+@inside
 def _is_large_enough(instruments: Records, j: int, h: int, ratio: float, notional: float) -> bool:
     """Whether each leg, rounded down to lots, is an order the venue takes."""
     for leg in range(1 if h == NONE else 2):
         instrument = instruments[j if leg == 0 else h]
         usd = notional if leg == 0 else notional * ratio
         quantity = _to_lots(usd / instrument.open, instrument.lot)
-        if not quantity > 0.0 or quantity * instrument.open < instrument.min_notional:
+        if not quantity * instrument.open >= max(instrument.min_notional, SMALLEST_USD):
             return False
     return True
 
 
-@machine_code
+@inside
 def _allowed(
     brackets: Floats,
     account: Records,
@@ -546,7 +602,7 @@ def _allowed(
     return float(allowed)
 
 
-@machine_code
+@inside
 def _flip(
     account: Records,
     instruments: Records,
@@ -584,12 +640,12 @@ def _flip(
     return True
 
 
-@machine_code
+@inside
 def _has_hedge(account: Records, ledger: Records, i: int) -> bool:
     return bool(i + 1 < account[0].n_rows and ledger[i + 1].signal == ledger[i].signal)
 
 
-@machine_code
+@inside
 def _plan_exit(
     bars: BarArrays,
     masks: Booleans,
@@ -630,7 +686,7 @@ def _plan_exit(
         _schedule(first_at, positions, i, bar)
 
 
-@machine_code
+@inside
 def _find_exit(
     bars: BarArrays,
     masks: Booleans,
@@ -678,7 +734,7 @@ def _find_exit(
     return t + signal.horizon, HORIZON, 0, 0
 
 
-@machine_code
+@inside
 def _fill_queue(account: Records, instruments: Records, positions: Records, ledger: Records) -> float:
     """Let the orders of this open meet, send what is left to the market, share its costs; USD that went to the market."""
     for q in range(account[0].n_queued):
@@ -713,7 +769,7 @@ def _fill_queue(account: Records, instruments: Records, positions: Records, ledg
     return float(traded)
 
 
-@machine_code
+@inside
 def _trade(
     account: Records,
     instrument: Any,
@@ -751,7 +807,7 @@ def _trade(
     return reference + share * (price - reference), size * price
 
 
-@machine_code
+@inside
 def _settle(account: Records, instrument: Any, row: Any, price: float) -> None:
     """Book what a position earned when it has left at `price`."""
     signed = row.side * row.quantity
@@ -763,7 +819,7 @@ def _settle(account: Records, instrument: Any, row: Any, price: float) -> None:
         _earn(account, -row.liquidation_fee)
 
 
-@machine_code
+@inside
 def _inside_bar(
     fillable: Booleans,
     brackets: Floats,
@@ -797,7 +853,7 @@ def _inside_bar(
     return float(traded)
 
 
-@machine_code
+@inside
 def _leave_inside(account: Records, instruments: Records, row: Any, reference: float) -> float:
     """Leave inside the bar at `reference`; a target rested in the book, everything else takes. USD traded."""
     instrument = instruments[row.instrument]
@@ -807,7 +863,7 @@ def _leave_inside(account: Records, instruments: Records, row: Any, reference: f
     return usd
 
 
-@machine_code
+@inside
 def _path_price(instrument: Any, way: float) -> float:
     """Price when the bar has gone the share `way` from its open to its extreme against the account's net position."""
     if not instrument.fillable:
@@ -816,7 +872,7 @@ def _path_price(instrument: Any, way: float) -> float:
     return float(instrument.open + way * (extreme - instrument.open))
 
 
-@machine_code
+@inside
 def _way_to_liquidation(
     brackets: Floats, account: Records, instruments: Records, positions: Records, ledger: Records, t: int
 ) -> float:
@@ -845,7 +901,7 @@ def _way_to_liquidation(
     return high
 
 
-@machine_code
+@inside
 def _margin_left(
     brackets: Floats, account: Records, instruments: Records, positions: Records, ledger: Records, t: int, way: float
 ) -> float:
@@ -866,7 +922,7 @@ def _margin_left(
     return float(left)
 
 
-@machine_code
+@inside
 def _is_stopped(position: Any, row: Any, t: int, price: float) -> bool:
     """Whether a stop that fills in this bar has been passed at `price`."""
     if position.exit_at != t or row.intrabar == 0 or row.reason != STOP:
@@ -874,7 +930,7 @@ def _is_stopped(position: Any, row: Any, t: int, price: float) -> bool:
     return bool(row.side * (price - position.trigger_price) <= 0.0)
 
 
-@machine_code
+@inside
 def _liquidate(
     fillable: Booleans,
     account: Records,
@@ -919,7 +975,7 @@ def _liquidate(
     return float(traded)
 
 
-@machine_code
+@inside
 def _resynchronise(
     account: Records, instruments: Records, strategies: Records, positions: Records, ledger: Records
 ) -> None:
@@ -937,7 +993,7 @@ def _resynchronise(
         strategies[row.strategy].used += row.quantity * row.entry_reference
 
 
-@machine_code
+@inside
 def _mark(
     mark: Floats, close: Floats, brackets: Floats, account: Records, instruments: Records, series: Floats, t: int
 ) -> float:
@@ -963,11 +1019,66 @@ def _mark(
 
 
 @machine_code
-def excursions(high: Floats, low: Floats, tainted: Booleans, decision_bar: Integers, ledger: Records) -> None:
-    """Fill in the largest favourable and adverse excursions and whether a bar of the trade is tainted."""
+def in_order(strategy: Integers, instrument: Integers, entry_bar: Integers, counts: tuple[int, int, int]) -> Integers:
+    """(s,) rows of signals by entry bar, strategy, instrument and row; each is below its number in `counts`."""
+    order = np.arange(len(strategy))
+    order = _sorted_by(instrument, counts[1], order)
+    order = _sorted_by(strategy, counts[0], order)
+    return _sorted_by(entry_bar, counts[2], order)
+
+
+@machine_code
+def _sorted_by(key: Integers, n_values: int, order: Integers) -> Integers:
+    """`order` sorted by `key`, equal ones as they were."""
+    if n_values == 1:
+        return order
+    place = np.zeros(n_values + 1, dtype=np.int64)
+    for i in order:
+        place[key[i] + 1] += 1
+    for value in range(n_values):
+        place[value + 1] += place[value]
+    made = np.empty_like(order)
+    for i in order:
+        made[place[key[i]]] = i
+        place[key[i]] += 1
+    return made
+
+
+@machine_code
+def fill_signals(floats: Floats, integers: Integers, order: Integers, records: Records) -> None:
+    """Rows of SIGNAL from columns in the order of its fields: (9, s) and (7, s), of row and in the order of `order`."""
+    for place in range(len(order)):
+        i = order[place]
+        record = records[place]
+        record.hedge_ratio = floats[0, i]
+        record.size_fraction = floats[1, i]
+        record.size_usd = floats[2, i]
+        record.close_target = floats[3, i]
+        record.close_stop = floats[4, i]
+        record.target_distance = floats[5, i]
+        record.stop_distance = floats[6, i]
+        record.target_price = floats[7, i]
+        record.stop_price = floats[8, i]
+        record.row = i
+        record.strategy = integers[0, i]
+        record.instrument = integers[1, i]
+        record.hedge = integers[2, i]
+        record.entry_bar = integers[3, i]
+        record.horizon = integers[4, i]
+        record.side = integers[5, i]
+        record.mask = integers[6, i]
+
+
+@machine_code
+def complete(high: Floats, low: Floats, tainted: Booleans, decision_bar: Integers, ledger: Records) -> None:
+    """Fill in what follows from a row as a whole: net profit, largest excursions, whether a bar of the trade is tainted."""
     n_bars = high.shape[1]
     for i in range(len(ledger)):
         row = ledger[i]
+        row.net = row.gross - (row.fees + row.spread + row.impact + row.funding + row.liquidation_fee)
+        if row.exit_bar == NONE:
+            # Planned, and not known to an account that stands at the last bar.
+            row.reason, row.intrabar, row.ambiguous = 0, 0, 0
         j = row.instrument
         end = n_bars if row.exit_bar == NONE else row.exit_bar
         highest, lowest = row.entry_reference, row.entry_reference

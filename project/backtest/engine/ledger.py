@@ -86,6 +86,7 @@ reason, ambiguous : `ExitReason`; whether target and stop both lay inside the ba
 tainted : a bar from the decision to the exit is known to be wrong. intrabar : left inside a bar, not at its open.
 entry_reference, exit_reference : price without slippage; entry_price, exit_price : price with it, after netting.
 spread, impact : half-spread with rounding to ticks, and market impact, of both fills.
+funding : paid at stamps; of a spot leg interest on what is borrowed, in each bar held.
 funding_rate : sum of side × rate over the stamps held over.
 gross, net : side × quantity × (exit_reference − entry_reference); gross − fees − spread − impact − funding − liquidation_fee.
     Of open positions at the last mark, without the costs of leaving.

@@ -40,6 +40,8 @@ class InstrumentRules:
     bracket_floor_usd : (p, b) notional from which a margin bracket holds; the first is 0, those past the last +inf.
     maintenance_rate : (p, b) maintenance margin as a fraction of the notional inside the bracket.
     max_leverage : (p, b) largest leverage in the bracket: initial margin is notional over the smaller of it and the account's.
+    borrow_per_bar : interest (fraction of the notional at entry) that a position pays in each bar it is held, on either side:
+        a spot leg borrows coins or cash.
     impact_coefficient : Y of a round trip's impact Y·σ·√(order / turnover); each side pays half of it.
     """
 
@@ -56,11 +58,14 @@ class InstrumentRules:
     maintenance_rate: Floats
     max_leverage: Floats
     impact_coefficient: float
+    borrow_per_bar: float = 0.0
 
     def __post_init__(self) -> None:
         periods = len(self.since_bar)
         wrong = [
-            f.name for f in fields(self) if f.name != "impact_coefficient" and len(getattr(self, f.name)) != periods
+            f.name
+            for f in fields(self)
+            if f.name not in ("impact_coefficient", "borrow_per_bar") and len(getattr(self, f.name)) != periods
         ]
         if wrong:
             raise MisuseError(f"rules have {periods} periods; {', '.join(wrong)} have another number of rows")
@@ -80,6 +85,7 @@ class InstrumentRules:
             half_spread=zero,
             liquidation_fee=zero,
             impact_coefficient=0.0,
+            borrow_per_bar=0.0,
         )
 
 
@@ -94,7 +100,7 @@ class Market:
     open, high, low, close : (k, n) prices (quote currency = USD); NaN in missing bars.
     mark : (k, n) mark price at each bar's close; where NaN the close stands for it, where that is NaN too the last one known.
     funding : (k, n) rate (fraction) of the stamp at the open of a bar, 0 in all other bars. A long pays it on its notional
-        at mark. For a spot leg it may hold the interest of borrowing, with a negative sign: shorts pay what longs receive.
+        at mark. Interest of a spot leg is a rule of its instrument (`InstrumentRules.borrow_per_bar`).
     tradable : (k, n) False where nobody traded or the bar is missing.
     halted, tainted : (k, n) the venue was halted; the bar's data is known to be wrong. All False where None.
     volatility : (k, n) expected standard deviation of a bar's return (fraction), known at its close; NaN where unknown.

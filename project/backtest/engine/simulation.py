@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.engine.account import Account, FixedFraction, FixedNotional, Sizing, VolatilityTarget
-from backtest.engine.ledger import LEDGER, NO_BAR, Backtest, Bound
+from backtest.engine.ledger import LEDGER, Backtest, Bound
 from backtest.engine.market import Floats, Market
 from backtest.engine.signals import Signals
 from backtest.errors import MisuseError
@@ -54,11 +54,6 @@ def simulate(market: Market, signals: Signals, account: Account, *, bound: Bound
     signals.check(market)
     _check_sizings(signals, account)
     ledger, outcomes, series = _run(market, signals, account, bound)
-    is_open = ledger["exit_bar"] == NO_BAR
-    for name in ("reason", "intrabar", "ambiguous"):
-        ledger[name][is_open] = 0
-    costs = ("fees", "spread", "impact", "funding", "liquidation_fee")
-    ledger["net"] = ledger["gross"] - sum(ledger[name] for name in costs)
     equity, gross, net, maintenance, traded, n_open = series
     result = Backtest(
         account=account,
@@ -90,7 +85,8 @@ def _run(
     state = _account_record(account, bound)
     instruments = np.zeros(market.n_instruments, dtype=kernel.INSTRUMENT)
     instruments["last_mark"] = instruments["impact_scale"] = np.nan
-    instruments["impact_coefficient"] = [rules.impact_coefficient for rules in market.rules]
+    for name, source in (("impact_coefficient", "impact_coefficient"), ("borrow", "borrow_per_bar")):
+        instruments[name] = [getattr(rules, source) for rules in market.rules]
     n_strategies = max(len(signals.strategies), 1)
     masks = signals.invalidation_masks
     kernel.simulate(
@@ -107,9 +103,9 @@ def _run(
         outcomes,
         series,
     )
-    ledger = ledger[: int(state["n_rows"][0])].copy()
+    ledger = ledger[: int(state["n_rows"][0])]
     tainted = market.tainted if market.tainted is not None else np.zeros(market.open.shape, dtype=bool)
-    kernel.excursions(market.high, market.low, tainted, signals.decision_bar.astype(np.int64), ledger)
+    kernel.complete(market.high, market.low, tainted, signals.decision_bar.astype(np.int64), ledger)
     return ledger, outcomes, series
 
 
@@ -191,22 +187,39 @@ def _rule_arrays(market: Market) -> tuple[NDArray[Any], Floats, Floats]:
 
 def _signal_records(market: Market, signals: Signals, account: Account) -> NDArray[Any]:
     """Signals in the order in which they are filled, with sizes as multiples of equity or USD."""
-    from backtest.engine.kernel import SIGNAL
+    from backtest.engine.kernel import SIGNAL, fill_signals, in_order
 
     n = len(signals)
-    records = np.zeros(n, dtype=SIGNAL)
-    records["row"] = np.arange(n)
-    records["strategy"], records["instrument"] = signals.strategy, signals.instrument
-    records["side"], records["horizon"] = signals.side, signals.horizon_bars
-    records["entry_bar"] = signals.decision_bar + (1 if signals.entry_lag_bars is None else signals.entry_lag_bars)
-    records["hedge"] = -1 if signals.hedge_instrument is None else signals.hedge_instrument
-    records["hedge_ratio"] = 1.0 if signals.hedge_ratio is None else signals.hedge_ratio
-    records["mask"] = -1 if signals.invalidation is None else signals.invalidation
-    for name in ("close_target", "close_stop", "target_distance", "stop_distance", "target_price", "stop_price"):
-        records[name] = np.nan if getattr(signals, name) is None else getattr(signals, name)
-    records["size_fraction"], records["size_usd"] = _sizes(market, signals, account)
-    order = np.lexsort((records["row"], signals.instrument, signals.strategy, records["entry_bar"]))
-    return records[order]
+    fraction, usd = _sizes(market, signals, account)
+    prices = ("close_target", "close_stop", "target_distance", "stop_distance", "target_price", "stop_price")
+    floats = np.empty((3 + len(prices), n))
+    for row, values in enumerate((_given(signals.hedge_ratio, 1.0), fraction, usd)):
+        floats[row] = values
+    for row, name in enumerate(prices, start=3):
+        floats[row] = _given(getattr(signals, name), np.nan)
+    integers = np.empty((7, n), dtype=np.int64)
+    for row, values in enumerate(
+        (
+            signals.strategy,
+            signals.instrument,
+            _given(signals.hedge_instrument, -1),
+            signals.decision_bar + _given(signals.entry_lag_bars, 1),
+            signals.horizon_bars,
+            signals.side,
+            _given(signals.invalidation, -1),
+        )
+    ):
+        integers[row] = values
+    counts = (len(signals.strategies), market.n_instruments, market.n_bars + 1)
+    # Entries beyond the data come last, in any order: none is filled.
+    order = in_order(integers[0], integers[1], np.minimum(integers[3], market.n_bars), counts)
+    records = np.empty(n, dtype=SIGNAL)
+    fill_signals(floats, integers, order, records)
+    return records
+
+
+def _given(values: NDArray[Any] | None, otherwise: float) -> NDArray[Any] | float:
+    return otherwise if values is None else values
 
 
 def _sizes(market: Market, signals: Signals, account: Account) -> tuple[Floats, Floats]:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from backtest.evaluation import account_metrics as figures
+from backtest.evaluation.backtest_luck import Trials, deflated_sharpe_ratio
 from backtest.evaluation.backtest_tables import SPANS, Portfolio, Span, daily_equity, only, span_names, trade_rows
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _NUMBERS: Final = (
     *("total_return", "annual_return", "annual_volatility", "sharpe_ratio", "sharpe_standard_error", "sortino_ratio"),
     *("max_drawdown", "calmar_ratio", "turnover_per_year", "mean_exposure"),
     *("hit_rate", "profit_factor", "expectancy", "expectancy_low", "expectancy_high", "net_usd"),
+    *("deflated_sharpe", "n_trials", "overfitting_probability"),
 )
 _COUNTS: Final = (
     *("n_days", "n_trades", "max_drawdown_days"),
@@ -34,13 +36,21 @@ METRIC_SCHEMA: Final[dict[str, pl.DataType]] = {
 """Returns and drawdowns are fractions, ratios are annual with 365 days, money is USD; see docs/backtest.md."""
 
 
-def metric_rows(portfolio: Portfolio, trades: pl.DataFrame, best_trades: pl.DataFrame) -> pl.DataFrame:
+def metric_rows(
+    portfolio: Portfolio,
+    trades: pl.DataFrame,
+    best_trades: pl.DataFrame,
+    trials: Trials,
+    overfitting_probability: float | None,
+) -> pl.DataFrame:
     """One row a scope, name, span and bound (`METRIC_SCHEMA`); a span without a day has none.
 
     Parameters
     ----------
     portfolio : Portfolio
     trades, best_trades : of the account, as of `backtest_tables.trade_rows`, for each bound.
+    trials : what the Sharpe ratios are deflated by, on days after the search excepted.
+    overfitting_probability : of choosing among the strategies; told of the account's whole window.
     """
     rows: list[dict[str, Any]] = []
     both: tuple[tuple[Bound, Backtest, pl.DataFrame], ...] = (
@@ -48,7 +58,7 @@ def metric_rows(portfolio: Portfolio, trades: pl.DataFrame, best_trades: pl.Data
         ("best", portfolio.bounds.best, best_trades),
     )
     for bound, made, own in both:
-        rows += _curve_rows("portfolio", "", bound, made, own, portfolio, portfolio.run_folds)
+        rows += _curve_rows("portfolio", "", bound, made, own, portfolio, portfolio.run_folds, trials)
         for symbol in portfolio.market.instruments:
             of_symbol = own.filter(pl.col("instrument") == symbol)
             rows += [
@@ -66,12 +76,22 @@ def metric_rows(portfolio: Portfolio, trades: pl.DataFrame, best_trades: pl.Data
     for number, (name, made) in enumerate(zip(names, portfolio.alone, strict=True)):
         signals = only(portfolio.signals, number)
         own = trade_rows(made, signals, portfolio, portfolio.tainted[portfolio.signals.strategy == number])
-        rows += _curve_rows("strategy", name, "worst", made, own, portfolio, portfolio.folds[name])
-    return pl.DataFrame(rows, schema=METRIC_SCHEMA)
+        rows += _curve_rows("strategy", name, "worst", made, own, portfolio, portfolio.folds[name], trials)
+    told = (pl.col("scope") == "portfolio") & (pl.col("span") == "whole") & (pl.col("bound") == "worst")
+    return pl.DataFrame(rows, schema=METRIC_SCHEMA).with_columns(
+        overfitting_probability=pl.when(told).then(pl.lit(overfitting_probability, dtype=pl.Float64))
+    )
 
 
 def _curve_rows(
-    scope: str, name: str, bound: Bound, made: Backtest, trades: pl.DataFrame, portfolio: Portfolio, folds: Folds
+    scope: str,
+    name: str,
+    bound: Bound,
+    made: Backtest,
+    trades: pl.DataFrame,
+    portfolio: Portfolio,
+    folds: Folds,
+    trials: Trials,
 ) -> list[dict[str, Any]]:
     """A row a span that has days: figures of the equity curve in it, and of the trades decided in it."""
     days, equity = daily_equity(made, portfolio.market)
@@ -89,6 +109,8 @@ def _curve_rows(
                     "start": _date(days[inside[0]]),
                     "end": _date(days[inside[-1]]),
                     **_curve_figures(equity[inside[0] : inside[-1] + 2]),
+                    **_drawdown(made, portfolio, equity[inside[0] : inside[-1] + 2], days[inside]),
+                    **_luck(equity[inside[0] : inside[-1] + 2], trials.none_tried if span == "after" else trials),
                     **_use_figures(made, portfolio, int(days[inside[0]]), int(days[inside[-1]])),
                     **_trade_figures(_of(trades, span)),
                 }
@@ -98,19 +120,34 @@ def _curve_rows(
 
 def _curve_figures(equity: NDArray[np.float64]) -> dict[str, Any]:
     returns = figures.daily_returns(equity)
-    yearly, (drawdown, length) = figures.annual_return(returns), figures.max_drawdown(equity)
     return {
         "n_days": len(returns),
         "total_return": float(equity[-1] / equity[0] - 1.0) if equity[0] > 0 else None,
-        "annual_return": yearly,
+        "annual_return": figures.annual_return(returns),
         "annual_volatility": figures.annual_volatility(returns),
         "sharpe_ratio": figures.sharpe_ratio(returns),
         "sharpe_standard_error": figures.sharpe_standard_error(returns),
         "sortino_ratio": figures.sortino_ratio(returns),
-        "max_drawdown": drawdown,
-        "max_drawdown_days": length,
-        "calmar_ratio": yearly / -drawdown if yearly is not None and drawdown < 0 else None,
     }
+
+
+def _drawdown(
+    made: Backtest, portfolio: Portfolio, equity: NDArray[np.float64], days: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Drawdown at the bars' closes, its length in days, and the return a year over it; `equity` at the days' ends."""
+    inside = (portfolio.market.day >= days[0]) & (portfolio.market.day <= days[-1])
+    depth, _ = figures.max_drawdown(np.concatenate([equity[:1], made.equity[inside]]))
+    yearly = figures.annual_return(figures.daily_returns(equity))
+    return {
+        "max_drawdown": depth,
+        "max_drawdown_days": figures.max_drawdown(equity)[1],
+        "calmar_ratio": yearly / -depth if yearly is not None and depth < 0 else None,
+    }
+
+
+def _luck(equity: NDArray[np.float64], trials: Trials) -> dict[str, float | None]:
+    found = deflated_sharpe_ratio(figures.daily_returns(equity), trials)
+    return {"deflated_sharpe": found, "n_trials": trials.n}
 
 
 def _use_figures(made: Backtest, portfolio: Portfolio, first: int, last: int) -> dict[str, float | None]:

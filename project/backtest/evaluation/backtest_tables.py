@@ -248,15 +248,14 @@ def correlation_rows(returns: pl.DataFrame) -> pl.DataFrame:
 
 def traded_like_tested(made: Backtest, market: Market, signals: Signals) -> pl.DataFrame:
     """Trades of an account without limits and costs as `parity.certificates` compares them with what was tested."""
-    frame = ledger_rows(made, market, signals).filter(pl.col("leg") == 0)
-    closed = pl.Series(made.ledger["exit_bar"][made.ledger["leg"] == 0] != NO_BAR)
-    return frame.filter(closed).select(
-        "event_id",
-        "strategy",
-        pl.col("instrument").alias("symbol"),
-        "entry_time",
-        "exit_time",
-        (pl.col("side") * (pl.col("exit_reference") / pl.col("entry_reference") - 1.0)).alias("gross_return"),
+    frame = ledger_rows(made, market, signals).filter(pl.Series(made.ledger["exit_bar"] != NO_BAR))
+    earned = pl.col("side") * (pl.col("exit_reference") / pl.col("entry_reference") - 1.0)
+    return frame.group_by("event_id", maintain_order=True).agg(
+        pl.col("strategy").first(),
+        pl.col("instrument").first().alias("symbol"),
+        pl.col("entry_time").first(),
+        pl.col("exit_time").first(),
+        earned.sum().alias("gross_return"),
     )
 
 

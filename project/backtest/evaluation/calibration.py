@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
 
 from backtest.discovery.atoms import ATOM_PREFIX
 from backtest.discovery.day_scores import SUM_TRUTH, WITHOUT
@@ -217,6 +216,8 @@ def judged(register: pl.DataFrame, scores: pl.DataFrame, candidates: pl.DataFram
     n = trades.n + np.where(is_filter, others.n - 1, 0.0)
     truth = trades.truth - np.where(is_filter, others.truth, 0.0)
 
+    from scipy import stats
+
     def figures(name: str) -> Floats:
         return ordered[name].fill_null(np.nan).to_numpy()
 
@@ -346,5 +347,7 @@ def tails_of(closes: Floats) -> tuple[float, float, float]:
     def autocorrelation(lag: int) -> float:
         pairs = np.isfinite(size[:-lag]) & np.isfinite(size[lag:])
         return float(np.corrcoef(size[:-lag][pairs], size[lag:][pairs])[0, 1])
+
+    from scipy import stats
 
     return float(stats.kurtosis(usable, fisher=False)), autocorrelation(1), autocorrelation(288)

@@ -285,22 +285,25 @@ def visits_to_largest(values: Floats, depths: Floats, window: int, needed: int) 
     """
     n = values.size
     visits = np.full(n, np.nan)
+    # Rows of the window whose values are larger than all known ones after them: the first is the largest.
+    descending, head, tail, known = np.empty(n, np.int64), 0, 0, 0
     for row in range(n):
-        if not math.isfinite(depths[row]):
-            continue
         first = max(0, row - window)
-        count, largest = 0, -math.inf
-        for before in range(first, row):
-            if values[before] == values[before]:
-                count += 1
-                largest = max(largest, values[before])
-        if count < needed:
-            continue
-        level, was_inside, found = largest - depths[row], False, 0
-        for before in range(first, row):
-            is_inside = values[before] >= level
-            if is_inside and not was_inside:
-                found += 1
-            was_inside = is_inside
-        visits[row] = found
+        if head < tail and descending[head] < first:
+            head += 1
+        if row > window:
+            known -= values[first - 1] == values[first - 1]
+        if math.isfinite(depths[row]) and known >= needed and head < tail:
+            level = values[descending[head]] - depths[row]
+            found = np.int64(values[first] >= level)
+            # Without branches, so that several rows are compared at once.
+            for before in range(first + 1, row):
+                found += (values[before] >= level) & ~(values[before - 1] >= level)
+            visits[row] = found
+        if values[row] == values[row]:
+            known += 1
+            while head < tail and values[descending[tail - 1]] <= values[row]:
+                tail -= 1
+            descending[tail] = row
+            tail += 1
     return visits

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backtest.lake.files import read_parquet
 from backtest.pipeline.frames import BAR, clipped, feature_extent, perpetual_frame
+from backtest.pipeline.markets import pair_of
 from backtest.reports.html.figures import Candles
 from backtest.reports.html.results import CandidateStudy, Occurrence
 from backtest.spec.models import ALL_STATES, POOLED, horizon_bars
@@ -44,13 +45,13 @@ def studies(
     if candidates.is_empty():
         return {}
     symbols = {symbol: _symbol(plan, spec, folds, symbol) for symbol in plan.symbols}
-    return studies_of(symbols, spec, candidates, events)
+    return studies_of(symbols, spec, candidates, events, folds)
 
 
 def studies_of(
-    symbols: Mapping[str, SymbolBars], spec: Spec, candidates: pl.DataFrame, events: pl.DataFrame
+    symbols: Mapping[str, SymbolBars], spec: Spec, candidates: pl.DataFrame, events: pl.DataFrame, folds: Folds
 ) -> dict[str, CandidateStudy]:
-    """The study of each of these candidates that is a trade in one market, by its id."""
+    """The study of each of these candidates by its id; without those whose second leg is not in the lake."""
     trades: dict[tuple[str, str, str], dict[str, pl.DataFrame]] = {}
     made = {}
     for row in candidates.iter_rows(named=True):
@@ -60,24 +61,23 @@ def studies_of(
         key = (row["event_type"], row["policy"], row["horizon"])
         if key not in trades:
             trades[key] = _trades(symbols, trial, row["event_type"], events, spec)
-        made[row["candidate_id"]] = _study(symbols, trades[key], row)
+        study = _study(symbols, trades[key], trial, row, folds)
+        if study is not None:
+            made[row["candidate_id"]] = study
     return made
 
 
 def _trial(spec: Spec, row: Mapping[str, Any]) -> Trial | None:
+    """The trial behind a candidate; None where the spec has no such event or trade any more."""
     from backtest.discovery.hypotheses import event_trials
 
-    """The trial behind a candidate; None where it is no trade in one market: two legs, or a difference between two sets."""
     if row["event_type"] not in spec.events:
         return None
+    verb = row["state_id"] if row["state_id"] in spec.filters else None
     found = (
         trial
         for trial in event_trials(spec, row["event_type"])
-        if trial.policy.policy_id == row["policy"]
-        and trial.horizon == row["horizon"]
-        and trial.policy.second_leg is None
-        and trial.filter_verb is None
-        and row["state_id"] not in spec.filters
+        if trial.policy.policy_id == row["policy"] and trial.horizon == row["horizon"] and trial.filter_verb == verb
     )
     return next(found, None)
 
@@ -90,11 +90,14 @@ def _symbol(plan: Plan, spec: Spec, folds: Folds, symbol: str) -> SymbolBars:
     states = read_parquet(plan.root.states(plan.run_id, symbol))
     extent = feature_extent(plan.root, symbol) or (dt.datetime.max.replace(tzinfo=dt.UTC),) * 2
     window = clipped(extent, states["timestamp"].min(), states["timestamp"].max() + BAR)  # type: ignore[arg-type, operator]
-    history = max(expression.lookback_bars for expression in spec.bar_expressions.values())
-    names = {name for expression in spec.bar_expressions.values() for name in expression.inputs}
+    named = [*spec.bar_expressions.values(), *(one.condition for one in spec.filters.values())]
+    history = max(expression.lookback_bars for expression in named)
+    names = {name for expression in named for name in expression.inputs}
     start, end = window if window is not None else (states["timestamp"][0], states["timestamp"][-1])
     frame = perpetual_frame(plan, spec, symbol, start - history * BAR, end, names)
-    market = symbol_market(frame, states, symbol, spec, folds)
+    other = pair_of(plan, spec, symbol)
+    pair = None if other is None else perpetual_frame(plan, spec, other, start - history * BAR, end, names)
+    market = symbol_market(frame, states, symbol, spec, folds, pair=pair)
     return SymbolBars(
         market, {name: frame[name].fill_null(np.nan).to_numpy() for name in ("open", "high", "low", "close")}
     )
@@ -129,36 +132,65 @@ def _trades(
 
 
 def _study(
-    symbols: Mapping[str, SymbolBars], trades: Mapping[str, pl.DataFrame], row: Mapping[str, Any]
-) -> CandidateStudy:
+    symbols: Mapping[str, SymbolBars],
+    trades: Mapping[str, pl.DataFrame],
+    trial: Trial,
+    row: Mapping[str, Any],
+    folds: Folds,
+) -> CandidateStudy | None:
     import numpy as np
     import polars as pl
 
     from backtest.discovery.event_study import event_study, study_offsets
-    from backtest.discovery.scoring import CONFIRMATION
+    from backtest.discovery.scoring import CONFIRMATION, second_leg
 
     sign = int(row["direction"])
     scope = list(trades) if row["symbol"] == POOLED else [name for name in trades if name == row["symbol"]]
+    legs = {symbol: leg for symbol in scope if (leg := second_leg(symbols[symbol].market, trial)) is not None}
+    if trial.policy.second_leg is not None:
+        scope = [symbol for symbol in scope if symbol in legs]
+    if not scope:
+        return None
     chosen = {symbol: _in_state(symbols[symbol].market, trades[symbol], row["state_id"]) for symbol in scope}
     markets = {symbol: symbols[symbol].market for symbol in scope}
     offsets = study_offsets(horizon_bars(row["horizon"]))
+    length, origin = max(row["cluster_days"] or 1, 1), folds.first_confirmation_day
+    settings: dict[str, Any] = {"legs": legs or None, "cluster_days": length, "origin": origin}
+    without = None
+    if trial.filter_verb is not None:
+        others = {
+            symbol: _in_state(markets[symbol], trades[symbol], trial.filter_verb, holds=False) for symbol in scope
+        }
+        without = event_study(markets, others, sign, offsets, **settings)
     turned = pl.concat([chosen[symbol] for symbol in scope]).with_columns(
-        *(pl.col(name) * sign for name in ("gross", "abnormal", "funding"))
+        *(pl.col(name) * sign for name in ("gross", "abnormal", "funding")),
+        *(
+            (pl.col(own) if sign > 0 else pl.col(other)).alias(own)
+            for own, other in (("favourable", "adverse"), ("adverse", "favourable"))
+        ),
     )
     return CandidateStudy(
-        discovery=event_study(markets, chosen, sign, offsets, rng=np.random.default_rng(SEED)),
-        confirmation=event_study(markets, chosen, sign, offsets, fold=CONFIRMATION),
+        discovery=event_study(markets, chosen, sign, offsets, rng=np.random.default_rng(SEED), **settings),
+        confirmation=event_study(markets, chosen, sign, offsets, fold=CONFIRMATION, **settings),
         trades=turned,
         occurrences=[_occurrence(symbols, sign, trade) for trade in _typical(turned).iter_rows(named=True)],
+        cluster_days=length,
+        cluster_origin=origin,
+        second_leg=trial.policy.second_leg,
+        without=without,
     )
 
 
-def _in_state(market: SymbolMarket, trades: pl.DataFrame, state_id: str) -> pl.DataFrame:
+def _in_state(market: SymbolMarket, trades: pl.DataFrame, state_id: str, *, holds: bool = True) -> pl.DataFrame:
+    """The trades whose event fell into a state, or for which a filter holds (or is known not to)."""
     import polars as pl
 
     if state_id == ALL_STATES:
         return trades
-    return trades.filter(pl.Series(market.states[state_id][trades["event_bar"].to_numpy()]))
+    at = trades["event_bar"].to_numpy()
+    if state_id in market.filters:
+        return trades.filter(pl.Series(market.filters[state_id][0 if holds else 1][at]))
+    return trades.filter(pl.Series(market.states[state_id][at]))
 
 
 def _typical(trades: pl.DataFrame) -> pl.DataFrame:

@@ -110,6 +110,8 @@ def run_stages(
     DataError : the run's folder cannot be written.
     MisuseError : the data root is none, or an executor is asked for that is not there.
     """
+    from backtest.spec.loader import reading_once
+
     in_order = ordered(stages)
     plan.root.require()
     command = shlex.join(sys.orig_argv) if command is None else command
@@ -117,6 +119,7 @@ def run_stages(
     with (
         holding_run(plan.root, plan.run_id, now=now(), command=command) as left_by,
         interruptible() as signals,
+        reading_once(plan.spec_root),
     ):
         executor: Workers | None = None
         run: _Run | None = None
@@ -380,6 +383,8 @@ class _Run:
 
     def _settle(self, prepared: _Prepared, result: Result) -> InstanceReport:
         """Note how an instance went, on disk and for the operator."""
+        from backtest.spec.loader import changed_since_read
+
         outcome, error, trace = result.outcome, result.error, result.traceback
         if outcome is not None:
             moved = self._files_changed_meanwhile(prepared, result)
@@ -389,6 +394,8 @@ class _Run:
                     None,
                     f"input files were changed while {prepared.instance} read them: {names}. Run it again",
                 )
+            elif changed_since_read(self._plan.spec_root):
+                outcome, error = None, f"the spec was changed while {prepared.instance} ran. Run it again"
             else:
                 self._files.remember(result.output_hashes)
         if outcome is None:

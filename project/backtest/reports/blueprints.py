@@ -63,11 +63,24 @@ def _evidence_rows(entry: Blueprint) -> dict[str, str]:
         f"at level {entry.confirmation_level:.2g} (opening {entry.confirmation_openings})",
         "tainted": f"{entry.tainted_share:.1%} of the trades",
         "robustness": entry.robustness,
-        "calibration": entry.calibration_reference or "none for this spec",
+        "calibration": _calibration(entry),
         "data hash": entry.data_hash,
         "spec hash": entry.ontology_spec_hash,
         "register hash": entry.register_hash,
     }
+
+
+def _calibration(entry: Blueprint) -> str:
+    found = entry.calibration_reference
+    note = f"; {entry.calibration_note}" if entry.calibration_note else ""
+    if found is None:
+        return f"none{note}"
+    share, low, high = found.null_worlds_with_any_passed
+    kept = f"{found.n_limits - found.n_broken_limits} of {found.n_limits} limits kept"
+    return (
+        f"{found.measured_on}: something passed in {share:.1%} [{low:.1%}, {high:.1%}] of {found.null_worlds:,} worlds "
+        f"without an edge, {kept} ({found.page}){note}"
+    )
 
 
 def _scope(entry: Blueprint) -> str:

@@ -152,7 +152,11 @@ def _estimate(row: Row) -> list[str]:
             f"{row['probability_above_cost']:.2f}; break-even cost {_bps(row['break_even_cost'])}, capacity "
             f"{row['capacity_usd']:,.0f} USD",
         ]
-    lines += [f"t {row['t_stat']:.2f}, {row['degrees_of_freedom']:.0f} degrees of freedom" + _p_values(row)]
+    symmetric = f" ({row['adjusted_t_stat']:.2f} without the skewness of such trades)"
+    lines += [
+        f"t {row['t_stat']:.2f}{symmetric if row['adjusted_t_stat'] != row['t_stat'] else ''}, "
+        f"{row['degrees_of_freedom']:.0f} degrees of freedom" + _p_values(row)
+    ]
     lines += [f"sign by year {row['signs_by_year']}, by symbol {row['signs_by_symbol']}"]
     if row["confirmation_expectancy"] is not None:
         lines += [f"confirmation fold: raw mean {_bps(row['confirmation_expectancy'])}, p {row['confirmation_p']:.2g}"]
@@ -312,14 +316,15 @@ def _significance_needed(candidates: pl.DataFrame, row: Row, profile: GateProfil
     level = float(selected) if selected is not None else profile.family_wise_level / max(tested, 1)  # type: ignore[arg-type]
     needed = -float(stdtrit(row["degrees_of_freedom"], level / 2.0))
     by = "as the least significant one selected in this run" if selected is not None else f"Bonferroni over {tested:,}"
-    if row["t_stat"] <= 0:
+    t = row["adjusted_t_stat"]
+    if t <= 0:
         return f"significant: t ≥ {needed:.1f} ({by}); the mean points the other way, so more events would not help"
-    if row["t_stat"] >= needed:
+    if t >= needed:
         return f"significant: |t| is large enough ({by}: {needed:.1f}), but its event or family was not selected"
     return (
         f"significant: t ≥ {needed:.1f} ({by}). With the effect as it is that takes about "
-        f"{_more(row['n_events'], needed / row['t_stat'])} more events; with the events as they are, a raw mean of about "
-        f"{_bps(row['expectancy'] * needed / row['t_stat'])} bps"
+        f"{_more(row['n_events'], needed / t)} more events; with the events as they are, a raw mean of about "
+        f"{_bps(row['expectancy'] * needed / t)} bps"
     )
 
 

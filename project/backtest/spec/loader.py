@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -10,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -131,6 +133,9 @@ class Spec:
     """The expressions of the discovery settings, by field."""
     ontology_hash: str
     """Hash of everything that decides what a search finds: neither the simulated market nor what follows a search."""
+    _part_hashes: dict[tuple[str, ...], str] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def feature_lookback_bars(self) -> int:
@@ -191,15 +196,46 @@ class Spec:
 
     def part_hash(self, *parts: str) -> str:
         """Hash of the named parts (``features``, ``states``, ``events``, …), for caches and manifests."""
-        return _hash({part: _plain(getattr(self, part)) for part in parts})
+        if parts not in self._part_hashes:
+            self._part_hashes[parts] = _hash({part: _plain(getattr(self, part)) for part in parts})
+        return self._part_hashes[parts]
+
+
+_Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
+_read_once: dict[Path, tuple[_Fingerprint, Spec] | None] = {}
 
 
 def load_spec(root: Path) -> Spec:
-    """The spec of a folder; SpecError that lists every fault of every file."""
-    return _load(root.absolute(), _fingerprint(root))
+    """The spec of a folder as its files are now, or were when `reading_once` began; SpecError that lists every fault."""
+    held = _read_once.get(root)
+    if held is None:
+        fingerprint = _fingerprint(root)
+        held = fingerprint, _load(root.absolute(), fingerprint)
+        if root in _read_once:
+            _read_once[root] = held
+    return held[1]
 
 
-def _fingerprint(root: Path) -> tuple[tuple[str, int, int], ...]:
+@contextlib.contextmanager
+def reading_once(root: Path) -> Iterator[None]:
+    """Let `load_spec` look at the files of a folder once only: one run has one spec, and is asked for it at every part."""
+    if root in _read_once:
+        yield
+        return
+    _read_once[root] = None
+    try:
+        yield
+    finally:
+        del _read_once[root]
+
+
+def changed_since_read(root: Path) -> bool:
+    """Whether files of a folder that is read once have changed since; False where it was not read yet."""
+    held = _read_once.get(root)
+    return held is not None and _fingerprint(root) != held[0]
+
+
+def _fingerprint(root: Path) -> _Fingerprint:
     if not root.is_dir():
         raise SpecError(f"there is no spec folder at {root}. Run from the checkout, or set BACKTEST_SPEC_ROOT to one.")
     return tuple(sorted(_yaml_files(str(root), "")))
@@ -217,7 +253,7 @@ def _yaml_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(root: Path, fingerprint: tuple[tuple[str, int, int], ...]) -> Spec:
+def _load(root: Path, fingerprint: _Fingerprint) -> Spec:
     reader = _Reader(root, [name for name, _, _ in fingerprint])
     spec = reader.read()
     if reader.faults or spec is None:

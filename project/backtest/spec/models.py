@@ -451,40 +451,6 @@ class ContractPeriod(Model):
     funding_interval_hours: Literal[1, 2, 4, 8] | None = None
 
 
-class Contract(Model):
-    """A perpetual and its rules over time; it exists from its listing to its delisting day, both included."""
-
-    symbol: str
-    note: str = ""
-    listed: dt.date | None = None
-    delisted: dt.date | None = None
-    periods: Annotated[tuple[ContractPeriod, ...], Field(min_length=1)]
-    margin: tuple[MarginPeriod, ...] = ()
-    """Only a backtest needs it; empty where it is not known, and then the contract cannot be traded on margin."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Contract:
-        for name, periods in (("periods", self.periods), ("margin", self.margin)):
-            dates = [period.since for period in periods]
-            if dates != sorted(set(dates)):
-                raise ValueError(f"{name} are listed by ascending, distinct 'since' dates")
-        if self.listed is not None and self.delisted is not None and self.delisted < self.listed:
-            raise ValueError(f"delisted {self.delisted} lies before listed {self.listed}")
-        return self
-
-    def exists_on(self, day: dt.date) -> bool:
-        return (self.listed is None or day >= self.listed) and (self.delisted is None or day <= self.delisted)
-
-    def on(self, day: dt.date) -> ContractPeriod:
-        """The rules of a day; those of the first period before it starts."""
-        return next((period for period in reversed(self.periods) if period.since <= day), self.periods[0])
-
-    def margin_on(self, day: dt.date) -> MarginPeriod | None:
-        """The margin of a day, that of the first period before it starts; None where none is stated."""
-        first = self.margin[0] if self.margin else None
-        return next((period for period in reversed(self.margin) if period.since <= day), first)
-
-
 class FeeTier(Model):
     """Fees from a volume on that the account traded in the 30 days before."""
 
@@ -519,6 +485,42 @@ class FeePeriod(Model):
         return (regular, *self.tiers)
 
 
+class Contract(Model):
+    """A perpetual and its rules over time; it exists from its listing to its delisting day, both included."""
+
+    symbol: str
+    note: str = ""
+    listed: dt.date | None = None
+    delisted: dt.date | None = None
+    periods: Annotated[tuple[ContractPeriod, ...], Field(min_length=1)]
+    margin: tuple[MarginPeriod, ...] = ()
+    """Only a backtest needs it; empty where it is not known, and then the contract cannot be traded on margin."""
+    fees: tuple[FeePeriod, ...] = ()
+    """In the place of those of all contracts, where the venue charges others for this one; empty where it does not."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Contract:
+        for name, periods in (("periods", self.periods), ("margin", self.margin), ("fees", self.fees)):
+            dates = [period.since for period in periods]
+            if dates != sorted(set(dates)):
+                raise ValueError(f"{name} are listed by ascending, distinct 'since' dates")
+        if self.listed is not None and self.delisted is not None and self.delisted < self.listed:
+            raise ValueError(f"delisted {self.delisted} lies before listed {self.listed}")
+        return self
+
+    def exists_on(self, day: dt.date) -> bool:
+        return (self.listed is None or day >= self.listed) and (self.delisted is None or day <= self.delisted)
+
+    def on(self, day: dt.date) -> ContractPeriod:
+        """The rules of a day; those of the first period before it starts."""
+        return next((period for period in reversed(self.periods) if period.since <= day), self.periods[0])
+
+    def margin_on(self, day: dt.date) -> MarginPeriod | None:
+        """The margin of a day, that of the first period before it starts; None where none is stated."""
+        first = self.margin[0] if self.margin else None
+        return next((period for period in reversed(self.margin) if period.since <= day), first)
+
+
 class SpotCosts(Model):
     """What the spot leg of a relative-value trade costs; its impact has the coefficient of the perpetual's."""
 
@@ -546,6 +548,10 @@ class Costs(Model):
     def _complete(self) -> Costs:
         _check_costs(self.fees, self.half_spread_bps)
         return self
+
+    def for_contract(self, contract: Contract) -> Costs:
+        """The costs of trading a contract: with its own fees where it has some."""
+        return self.model_copy(update={"fees": contract.fees}) if contract.fees else self
 
     def on(self, day: dt.date) -> FeePeriod:
         """The fees of a day; those of the first period before it starts."""

@@ -32,6 +32,31 @@ NOT_ASSESSED: Final = "not assessed"
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+Interval = tuple[Probability, Probability, Probability]
+"""A share with the lower and upper end of its 95 % interval."""
+
+
+class CalibrationReference(Model):
+    """The published calibration that shows the error rates of the gates a blueprint passed.
+
+    Shares are of worlds without an edge: how many of them had a hypothesis confirmed on the untouched fold, and how many had
+    one that passed every gate. ``rejected_at_5_percent`` is of such a world's hypotheses, whose p-values should be even.
+    """
+
+    page: str
+    command: str
+    measured_on: str
+    commit: str | None
+    code_hash: str
+    ontology_spec_hash: str
+    null_worlds: Annotated[int, Field(ge=1)]
+    rejected_at_5_percent: Interval
+    null_worlds_with_any_confirmed: Interval
+    null_worlds_with_any_passed: Interval
+    n_limits: Annotated[int, Field(ge=0)]
+    n_broken_limits: Annotated[int, Field(ge=0)]
+
+
 class Evidence(Model):
     """What a search found; returns, costs and standard errors are fractions per trade.
 
@@ -79,8 +104,10 @@ class Evidence(Model):
     tainted_share: Probability
     robustness: str = NOT_ASSESSED
     """Verdict of the robustness analysis of its run."""
-    calibration_reference: str | None = None
+    calibration_reference: CalibrationReference | None = None
     """The calibration that shows the error rates of the gates it passed; None where there is none for its spec."""
+    calibration_note: str = ""
+    """Why there is no calibration reference, or in what the calibrated search differs from this one."""
     discovery_start: str
     discovery_end: str
 
@@ -115,7 +142,8 @@ class SearchFacts:
     data_hash: str
     register_hash: str
     robustness: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    calibration_reference: str | None = None
+    calibration_reference: CalibrationReference | None = None
+    calibration_note: str = ""
 
 
 def compile_blueprints(candidates: pl.DataFrame, spec: Spec, search: SearchFacts) -> list[Blueprint]:
@@ -166,6 +194,7 @@ def _blueprint(row: Mapping[str, Any], spec: Spec, search: SearchFacts) -> Bluep
             "effective_n_days": row["degrees_of_freedom"] + 1.0,
             "robustness": search.robustness.get(row["candidate_id"], NOT_ASSESSED),
             "calibration_reference": search.calibration_reference,
+            "calibration_note": search.calibration_note,
             "discovery_start": search.window[0],
             "discovery_end": search.window[1],
             "symbols": symbols,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from backtest.discovery.forward_returns import Bars, forward_trades
+from backtest.discovery.forward_returns import Bars, TwoLegs, forward_trades
 from backtest.strategies.signals import TIME, Floats, Integers, SymbolRows
 
 if TYPE_CHECKING:
@@ -55,30 +55,30 @@ def event_ids(strategy: str, symbol: str, event_times: pl.Series) -> pl.Series:
     return event_times.dt.strftime(f"{strategy}.{symbol}.%Y%m%dT%H%M")
 
 
-def tested_trades(compiled: CompiledRule, rows: SymbolRows, at: Integers, direction: Floats) -> pl.DataFrame:
+def tested_trades(
+    compiled: CompiledRule, rows: SymbolRows, at: Integers, direction: Floats, second: Bars | None
+) -> pl.DataFrame:
     """The trades that the search makes of events at rows `at` with `direction` +1 or −1 (`TESTED_SCHEMA`).
 
-    Events whose costs could not be known are left out, as the search does.
+    Events whose costs could not be known are left out, as the search does. `second` is what a rule of two legs trades against
+    on the same bars (`bars_of` or `spot_bars_of`), None for one leg; returns of two are those of both together.
     """
     rule = compiled.rule
     volatility = rows.values(compiled.expressions["expected_volatility"])[at]
     turnover = rows.values(compiled.expressions["bar_turnover_usd"])[at]
     usable = (np.abs(direction) == 1.0) & np.isfinite(volatility) & np.isfinite(turnover) & (turnover > 0)
     at, direction = at[usable], direction[usable]
-    frame = rows.frame
-    opens, highs, lows, closes = (frame[name].fill_null(np.nan).to_numpy() for name in ("open", "high", "low", "close"))
-    tradable = (frame["open"].is_not_null() & ~frame["is_zero_volume"]).to_numpy()
-    bars = Bars(opens, highs, lows, closes, tradable, frame["funding_stamp_rate"].fill_null(0.0).to_numpy())
+    bars = bars_of(rows.frame)
     made = forward_trades(
-        bars,
+        bars if second is None else TwoLegs(bars, second),
         at,
         direction,
-        rows.values(compiled.expressions["average_true_range"])[at],
+        rows.values(compiled.expressions["average_true_range" if second is None else "spot_gap"])[at],
         rows.values(compiled.expressions["event_move"])[at],
         rule.policy,
         rule.exits.horizon_bars,
     )
-    stamps = frame["timestamp"]
+    stamps = rows.frame["timestamp"]
     return pl.DataFrame(
         {
             "event_id": event_ids(compiled.name, rows.symbol, stamps[at[made.event]]),
@@ -92,13 +92,25 @@ def tested_trades(compiled: CompiledRule, rows: SymbolRows, at: Integers, direct
     )
 
 
+def bars_of(frame: pl.DataFrame) -> Bars:
+    """The bars of a perpetual as the search trades them, from the columns of the cleaned bars; nothing trades in null rows."""
+    opens, highs, lows, closes = (frame[name].fill_null(np.nan).to_numpy() for name in ("open", "high", "low", "close"))
+    tradable = (frame["open"].is_not_null() & ~frame["is_zero_volume"]).fill_null(value=False).to_numpy()
+    return Bars(opens, highs, lows, closes, tradable, frame["funding_stamp_rate"].fill_null(0.0).to_numpy())
+
+
+def spot_bars_of(frame: pl.DataFrame) -> Bars:
+    """The spot market beside a perpetual's bars: opens and closes, without funding."""
+    opens, closes = (frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("spot_open", "spot_close"))
+    tradable = (frame["spot_open"].is_not_null() & (frame["spot_volume"] > 0)).fill_null(value=False).to_numpy()
+    return Bars(opens, closes, closes, closes, tradable, np.zeros(len(frame)))
+
+
 def reason_not_comparable(compiled: CompiledRule) -> str | None:
     """Why the search has no such trade; None where it has."""
     exits = compiled.rule.exits
     if exits.intrabar_stop_atr is not None or exits.intrabar_target_atr is not None:
         return "it has orders that rest inside bars, which the search does not test"
-    if compiled.rule.policy.second_leg is not None:
-        return "it has two legs, and certificates compare one"
     if exits.invalidation is not None:
         return "it has an invalidation, which the search does not test"
     return None

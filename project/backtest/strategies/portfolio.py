@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.discovery.second_legs import BARS_PER_DAY
 from backtest.engine.account import Account, FixedFraction, FixedNotional, Sizing, VolatilityTarget
+from backtest.engine.costs import BPS
 from backtest.engine.market import InstrumentRules, Market, contract_rules
 from backtest.engine.signals import Signals
 from backtest.errors import DataError
@@ -35,7 +38,7 @@ def portfolio_market(
 
     A symbol that starts later or ends earlier has missing bars there. The spot markets of the symbols in `spot_of` are
     instruments of their own, after all perpetuals: without funding, with the higher of open and close for the high (only
-    opens and closes are kept of spot), the perpetual's volatility, the fees and half-spread of ``costs.spot``, and the
+    opens and closes are kept of spot), the perpetual's volatility, fees, half-spread and interest of ``costs.spot``, and the
     perpetual's margin. DataError where there is no bar at all.
     """
     bars = {**bars, **{symbol + SPOT: _spot_bars(bars[symbol]) for symbol in spot_of}}
@@ -81,9 +84,10 @@ def _spot_bars(frame: pl.DataFrame) -> pl.DataFrame:
 def _rules(name: str, contracts: Mapping[str, Contract], costs: Costs, grid: NDArray[np.datetime64]) -> InstrumentRules:
     symbol = name.removesuffix(SPOT)
     if name == symbol:
-        return contract_rules(contracts[symbol], costs, grid, symbol=symbol)
+        return contract_rules(contracts[symbol], costs.for_contract(contracts[symbol]), grid, symbol=symbol)
     spot = costs.model_copy(update={"fees": costs.spot.fees, "half_spread_bps": costs.spot.half_spread_bps})
-    return contract_rules(contracts[symbol], spot, grid, symbol=symbol)
+    rules = contract_rules(contracts[symbol], spot, grid, symbol=symbol)
+    return replace(rules, borrow_per_bar=costs.spot.borrow_bps_per_day * BPS / BARS_PER_DAY)
 
 
 def portfolio_signals(
@@ -106,9 +110,6 @@ def portfolio_signals(
     decision = ((entries["decision_time"].to_numpy() - start) // BAR).astype(np.int64)
     instrument = _indices(entries["symbol"], place)
     hedge = _indices(entries["second_leg"].fill_null(""), {**place, "": -1})
-    # Distances of two legs are fractions of the first one's entry: a price as soon as it is entered.
-    entered = np.minimum(decision + entries["entry_lag_bars"].to_numpy(), market.n_bars - 1)
-    scale = np.where(hedge >= 0, market.open[instrument, entered], 1.0)
     keys = zip(entries["strategy"], entries["symbol"], strict=True)
     invalidation = np.array([rows.get(key, -1) for key in keys], dtype=np.int64)
     identity = entries.select(
@@ -123,8 +124,8 @@ def portfolio_signals(
         strategies=tuple(strategies),
         entry_lag_bars=entries["entry_lag_bars"].to_numpy().astype(np.int64),
         event_id=identity.to_numpy(),
-        close_target=_price(entries["close_target"]) * scale,
-        close_stop=_price(entries["close_stop"]) * scale,
+        close_target=_price(entries["close_target"]),
+        close_stop=_price(entries["close_stop"]),
         target_distance=_price(entries["target_distance"]),
         stop_distance=_price(entries["stop_distance"]),
         invalidation=invalidation,

@@ -114,6 +114,8 @@ def test_one_pass_gives_what_the_plain_functions_give(seed: int) -> None:
         assert found.largest_share[h] == pytest.approx(np.abs(z).max() / abs(z.sum()))
         u = mine.sums["sum_z"] - found.z.mean[h] * mine.n
         assert found.cusum[h] == pytest.approx(np.abs(np.cumsum(u)).max() / np.sqrt((u**2).sum()))
+        scores = u / (mine.n.sum() - mine.n)
+        assert found.skewness[h] == pytest.approx((scores**3).sum() / (scores**2).sum() ** 1.5)
         assert found.moments[h] == pytest.approx([(mine.sums["sum_y"] ** k).sum() for k in (1, 2, 3, 4)])
         for column in ("sum_cost", "sum_z2", "n_tainted"):
             assert found.totals[column][h] == pytest.approx(

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.discovery.event_study import clustered_means, event_study, study_offsets, trades_of
+from backtest.discovery.event_study import clustered_means, clusters, event_study, study_offsets, trades_of
 from backtest.discovery.forward_returns import opens_around
 from backtest.discovery.hypotheses import event_trials
 from backtest.discovery.inference import cluster_t
@@ -63,12 +63,14 @@ def test_opens_around_are_relative_to_the_open_there_and_nan_where_there_is_none
     np.testing.assert_allclose(found, expected)
 
 
-@pytest.mark.parametrize("event_type", ["VOL_SHOCK", "RANGE_BREAKOUT"])
+@pytest.mark.parametrize("event_type", ["VOL_SHOCK", "RANGE_BREAKOUT", "BASIS_DISLOC"])
 def test_the_trades_are_those_that_the_day_scores_sum_up(
     spec: Spec, market: SymbolMarket, occurrences: pl.DataFrame, event_type: str
 ) -> None:
     scores = score_event(market, event_type, occurrences, spec).filter(pl.col("state_id") == "all")
-    for trial in event_trials(spec, event_type):
+    trials = [one for one in event_trials(spec, event_type) if one.policy.second_leg != "pair"]
+    assert event_type != "BASIS_DISLOC" or any(one.policy.second_leg == "spot" for one in trials)
+    for trial in trials:
         own = scores.filter((pl.col("policy") == trial.policy.policy_id) & (pl.col("horizon") == trial.horizon))
         trades = trades_of(market, trial, occurrences, spec)
         by_day = trades.group_by("day").agg(
@@ -77,10 +79,13 @@ def test_the_trades_are_those_that_the_day_scores_sum_up(
             pl.sum_horizontal("fees", "spread", "impact").sum().alias("sum_cost"),
             pl.col("impact").sum().alias("sum_impact"),
             pl.col("funding").sum().alias("sum_funding"),
+            pl.col("favourable").sum().alias("sum_favourable"),
+            pl.col("adverse").sum().alias("sum_adverse"),
         )
+        assert (trades["spread"] > 0).all()
         both = own.with_columns(pl.col("day").cast(pl.Int64)).join(by_day, on="day", suffix="_made")
         assert len(both) == len(own) == len(by_day) > 20
-        for name in ("n", "sum_y", "sum_cost", "sum_impact", "sum_funding"):
+        for name in ("n", "sum_y", "sum_cost", "sum_impact", "sum_funding", "sum_favourable", "sum_adverse"):
             np.testing.assert_allclose(both[f"{name}_made"], both[name], rtol=1e-9, atol=1e-15)
 
 
@@ -119,6 +124,41 @@ def test_the_mean_path_is_the_mean_of_single_paths_less_drift_with_the_day_clust
             t = cluster_t(sums, counts, np.zeros(len(unique), np.int64), 1)
             half = (found.path.high[place] - found.path.low[place]) / 2
             assert 1.96 < half / t.standard_error[0] < 2.2
+
+
+def test_the_path_of_two_legs_is_the_first_ones_return_less_the_second_ones(
+    spec: Spec, market: SymbolMarket, occurrences: pl.DataFrame
+) -> None:
+    trial = next(one for one in event_trials(spec, "BASIS_DISLOC") if one.policy.second_leg == "spot")
+    trades = trades_of(market, trial, occurrences, spec)
+    leg = market.second_legs["spot"]
+    found = study(market, trades, 1, legs={"BTCUSDT": leg})
+    first, second = market.bars.open, leg.both.second.open
+    values = []
+    for row in trades.filter(pl.col("fold") == 1).iter_rows(named=True):
+        entry = row["entry_bar"]
+        drift = market.mean_bar_return[entry] - leg.mean_bar_return[entry]
+        moved = first[entry + 5] / first[entry] - second[entry + 5] / second[entry] - 5 * drift
+        values.append(row["event_direction"] * moved)
+    assert found.path.mean[3] == pytest.approx(np.nanmean(values), abs=1e-15)
+    import dataclasses
+
+    alone = dataclasses.replace(market, second_legs={})
+    assert trades_of(alone, trial, occurrences, spec).is_empty()
+
+
+def test_clusters_of_five_days_are_those_of_the_assessment() -> None:
+    rng = np.random.default_rng(4)
+    day = np.repeat(np.arange(100, 160), 3)
+    values = rng.normal(0, 1, len(day)) + np.repeat(rng.normal(0, 1, 12), 15)
+    assert clusters(np.array([98, 99, 100, 104, 105]), 5, 100).tolist() == [95, 95, 100, 100, 105]
+    found = clustered_means(values, day, np.zeros(len(day), np.int64), 1, cluster_days=5, origin=200)
+    block = (day - 100) // 5
+    t = cluster_t(np.bincount(block, values), np.bincount(block), np.zeros(12, np.int64), 1)
+    assert found.n_days[0] == 12
+    assert found.mean[0] == pytest.approx(t.mean[0])
+    single = clustered_means(values, day, np.zeros(len(day), np.int64), 1)
+    assert found.high[0] - found.mean[0] > 1.3 * (single.high[0] - single.mean[0])
 
 
 def test_where_nothing_happens_the_path_stays_in_the_placebo_band_and_a_planted_move_leaves_it(

@@ -10,6 +10,7 @@ from backtest.discovery.shrinkage import (
     CORRELATION_KEPT,
     GRID_BPS,
     BlockMeans,
+    RotatedMeans,
     block_means,
     log_likelihoods,
     mixture_weights,
@@ -38,17 +39,23 @@ def test_the_grid_holds_the_null_all_own_below_common_and_pure_own_effects() -> 
     assert sorted({float(round(np.sqrt(value / 12), 9)) for value in common}) == list(GRID_BPS)
 
 
+def some(blocks: BlockMeans, at: list[int]) -> BlockMeans:
+    return BlockMeans(blocks.mean[at], blocks.covariance[at], blocks.is_observed[at])
+
+
 def test_densities_and_posterior_agree_with_explicit_matrices() -> None:
     rng = np.random.default_rng(1)
     blocks = made_blocks(rng, 5, 4)
     common, own = variance_grid(3)
-    density = log_likelihoods(blocks, common, own)
+    rotated = RotatedMeans.joined([RotatedMeans.of(part) for part in (some(blocks, [0, 1]), some(blocks, [2, 3, 4]))])
+    density = log_likelihoods(rotated, np.arange(5), common, own)
+    assert log_likelihoods(rotated, np.array([3, 1]), common, own) == pytest.approx(density[[3, 1]])
     prior = rng.dirichlet(np.ones(len(common)))
     weights = responsibilities(density, prior)
     block = np.array([0, 0, 1, 2, 3, 4, 4])
     share = rng.dirichlet(np.ones(4), size=len(block))
     share[0] = [1.0, 0.0, 0.0, 0.0]
-    found = posterior(blocks, weights, common, own, block, share)
+    found = posterior(rotated, weights[block], common, own, block, share)
     for b in range(5):
         seen = np.flatnonzero(blocks.is_observed[b])
         y, sigma = blocks.mean[b, seen], blocks.covariance[b][np.ix_(seen, seen)]
@@ -72,8 +79,10 @@ def test_mean_spread_probability_and_quantiles_of_a_mixture_agree_with_drawing_f
     rng = np.random.default_rng(2)
     blocks = made_blocks(rng, 1, 3)
     common, own = variance_grid(1)
-    weights = responsibilities(log_likelihoods(blocks, common, own), np.full(len(common), 1 / len(common)))
-    mixture = posterior(blocks, weights, common, own, np.zeros(1, np.int64), np.array([[0.5, 0.3, 0.2]]))
+    rotated = RotatedMeans.of(blocks)
+    density = log_likelihoods(rotated, np.zeros(1, np.int64), common, own)
+    weights = responsibilities(density, np.full(len(common), 1 / len(common)))
+    mixture = posterior(rotated, weights, common, own, np.zeros(1, np.int64), np.array([[0.5, 0.3, 0.2]]))
     component = rng.choice(len(common), size=400_000, p=mixture.weight[0])
     drawn = rng.normal(mixture.component_mean[0, component], mixture.component_sd[0, component])
     assert mixture.mean[0] == pytest.approx(drawn.mean(), abs=0.02)
@@ -165,11 +174,12 @@ def simulated(seed: int, null_share: float) -> tuple[np.ndarray, np.ndarray, Blo
 
 def shrunk(means: BlockMeans):
     common, own = variance_grid(4)
-    density = log_likelihoods(means, common, own)
-    weights = responsibilities(density, mixture_weights(density))
     blocks, atoms = means.mean.shape
+    rotated = RotatedMeans.of(means)
+    density = log_likelihoods(rotated, np.arange(blocks), common, own)
+    weights = responsibilities(density, mixture_weights(density))
     block = np.repeat(np.arange(blocks), atoms)
-    return posterior(means, weights, common, own, block, np.tile(np.eye(atoms), (blocks, 1)))
+    return posterior(rotated, weights[block], common, own, block, np.tile(np.eye(atoms), (blocks, 1)))
 
 
 def test_intervals_cover_the_truth_and_errors_are_less_than_half_of_the_raw_means() -> None:
@@ -209,7 +219,12 @@ def test_a_world_without_effects_shrinks_to_about_nothing() -> None:
 def test_one_gaussian_is_shrunk_as_the_textbook_says() -> None:
     blocks = BlockMeans(np.array([[6.0]]), np.array([[[4.0]]]), np.array([[True]]))
     found = posterior(
-        blocks, np.ones((1, 1)), np.array([12.0]), np.array([0.0]), np.zeros(1, np.int64), np.ones((1, 1))
+        RotatedMeans.of(blocks),
+        np.ones((1, 1)),
+        np.array([12.0]),
+        np.array([0.0]),
+        np.zeros(1, np.int64),
+        np.ones((1, 1)),
     )
     assert found.mean[0] == pytest.approx(6.0 * 12 / 16)
     assert found.standard_deviation[0] == pytest.approx(np.sqrt(12 * 4 / 16))

@@ -22,6 +22,7 @@ def flipped(
     one_sided: NDArray[np.bool_],
     draws: int,
     rng: np.random.Generator,
+    skewness: NDArray[np.float64] | None = None,
 ) -> StepDown:
     """`step_down` of (days, hypotheses) arrays that hold zeros where there is no event."""
     column, day = np.nonzero(counts.T)
@@ -30,6 +31,7 @@ def flipped(
     return step_down(
         Clusters(pointer, day.astype(np.int32), *singles),
         freedom,
+        np.zeros(len(freedom)) if skewness is None else skewness,
         one_sided=one_sided,
         n_days=len(sums),
         draws=draws,
@@ -90,6 +92,26 @@ def test_step_down_equals_plain_loops(seed: int) -> None:
     found = flipped(sums, counts, freedom, one_sided=one_sided, draws=99, rng=np.random.default_rng(seed + 100))
     expected = slow_step_down(sums, counts, freedom, one_sided, 99, np.random.default_rng(seed + 100))
     assert found.adjusted_p == pytest.approx(expected)
+
+
+def test_step_down_is_not_fooled_by_trades_with_many_small_losses_and_few_large_gains() -> None:
+    rng = np.random.default_rng(4)
+    hits = dict.fromkeys((False, True), 0)
+    for _ in range(60):
+        sums = rng.exponential(size=(40, 30)) - 1.0
+        for adjusted in hits:
+            found = flipped(
+                sums,
+                np.ones((40, 30)),
+                np.full(30, 39.0),
+                one_sided=np.zeros(30, bool),
+                draws=99,
+                rng=np.random.default_rng(1),
+                skewness=np.full(30, adjusted * 2.0 / np.sqrt(40)),
+            )
+            hits[adjusted] += bool((found.adjusted_p <= 0.05).any())
+    # 60 worlds at 5 %: three expected; eight or more has a probability of 1 %.
+    assert hits[True] < 8 < 12 < hits[False]
 
 
 def test_step_down_is_the_same_whatever_the_order_of_hypotheses() -> None:

@@ -55,6 +55,18 @@ def test_a_round_trip_pays_each_sides_fee_two_half_spreads_and_impact() -> None:
     assert cost == pytest.approx(np.array([9e-4 + 0.2e-4 + 2e-4]))
 
 
+def test_a_contract_with_fees_of_its_own_pays_those() -> None:
+    fees = (
+        FeePeriod(since=dt.date(2020, 1, 1), taker_fee_bps=1, source="made up"),
+        FeePeriod(since=dt.date(2020, 1, 11), taker_fee_bps=2, source="made up"),
+    )
+    own = CONTRACT.model_copy(update={"fees": fees})
+    at = (np.array([FIRST + 9]), np.array([FIRST + 10]), np.array([50_000.0]), np.array([0.002]), np.array([1e6]))
+    usual, other = (round_trip_cost(COSTS, contract, "BTCUSDT", *at) for contract in (CONTRACT, own))
+    # 4 + 5 bps become 1 + 2; spread and impact stay.
+    assert usual - other == pytest.approx(np.array([6e-4]))
+
+
 def test_the_spread_is_at_least_a_tick() -> None:
     at = np.array([FIRST + 20])
     cost = round_trip_cost(COSTS, CONTRACT, "BTCUSDT", at, at, np.array([1000.0]), np.array([0.0]), np.array([1e6]))

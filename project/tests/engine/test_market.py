@@ -20,6 +20,7 @@ from backtest.spec.models import (
     MarginPeriod,
     SpotCosts,
 )
+from backtest.strategies.portfolio import SPOT, _rules
 from tests.engine.markets import by_hand, one_signal
 
 FEES = (
@@ -67,6 +68,16 @@ def test_rules_start_at_the_first_bar_of_their_day() -> None:
     assert rules.tier_volume_usd.tolist() == [[0, np.inf], [0, np.inf], [0, 1e6]]
     assert rules.half_spread.tolist() == [0.5e-4] * 3
     assert rules.bracket_floor_usd.tolist() == [[0.0, 1000.0]] * 3
+
+
+def test_a_contract_s_own_fees_are_those_of_the_perpetual_and_not_of_its_spot_market() -> None:
+    own = CONTRACT.model_copy(
+        update={"fees": (FeePeriod(since=dt.date(2020, 1, 1), taker_fee_bps=1, maker_fee_bps=0, source="made up"),)}
+    )
+    perpetual, spot = (_rules(name, {"X": own}, COSTS, HOURS) for name in ("X", f"X{SPOT}"))
+    assert set(perpetual.taker_fee.ravel()) == {1e-4}
+    assert set(perpetual.maker_fee.ravel()) == {0.0}
+    assert set(spot.taker_fee.ravel()) == {COSTS.spot.fees[0].taker_fee_bps * 1e-4}
 
 
 def test_a_contract_without_margin_is_named() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backtest.engine.account import Account, FixedFraction, FixedNotional, VolatilityTarget
@@ -46,6 +46,7 @@ def random_rules(rng: np.random.Generator) -> InstrumentRules:
         maintenance_rate=np.sort(rng.uniform(0.004, 0.03, (periods, brackets)), axis=1),
         max_leverage=np.sort(rng.uniform(5, 30, (periods, brackets)), axis=1)[:, ::-1],
         impact_coefficient=float(rng.choice([0.0, 1.3])),
+        borrow_per_bar=1e-4 * costs * (periods == 2),
     )
 
 
@@ -198,6 +199,7 @@ def difference(seed: int, bound: Bound) -> tuple[str, Any]:
 
 
 @given(seed=st.integers(0, 2**32 - 1), bound=st.sampled_from(["worst", "best"]))
+@example(seed=219562, bound="worst")  # rounding leaves 4e-12 USD of a limit that is used up
 @settings(max_examples=60, deadline=None)
 def test_the_engine_equals_its_slow_twin(seed: int, bound: Bound) -> None:
     assert difference(seed, bound)[0] == ""

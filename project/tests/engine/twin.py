@@ -162,6 +162,7 @@ class Twin:
     def pay_funding(self, t: int) -> None:
         for leg in self.open_legs():
             rate = self.market.funding[leg.instrument, t]
+            leg.funding += leg.quantity * leg.entry_reference * self.market.rules[leg.instrument].borrow_per_bar
             if rate:
                 leg.funding += leg.signed * self.mark(leg.instrument, t - 1) * rate
 
@@ -266,7 +267,7 @@ class Twin:
 
     def is_order(self, j: int, t: int, usd: float) -> bool:
         quantity = self.lots(j, t, usd)
-        return quantity > 0 and quantity * self.market.open[j, t] >= self.rule(j, t, "min_notional_usd")
+        return quantity * self.market.open[j, t] >= max(self.rule(j, t, "min_notional_usd"), 1e-6)
 
     def allowed(
         self, strategy: int, sides: dict[int, int], shares: dict[int, float], t: int, equity: float, asked: float

@@ -220,6 +220,13 @@ def test_an_input_changed_under_the_stage_is_told(lake: ToyLake):
     assert report.error == ("input files were changed while clean__AAA read them: lake/raw/AAA.json. Run it again")
 
 
+def test_a_spec_changed_under_the_stages_is_told(lake: ToyLake, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("backtest.spec.loader.changed_since_read", lambda root: root == lake.plan.spec_root)
+    report = lake.run()
+    assert report.error == "the spec was changed while clean__AAA ran. Run it again"
+    assert set(_statuses(lake).values()) == {"failed", "not_started"}
+
+
 def test_missing_input_is_reported_by_the_stage(lake: ToyLake):
     toy_stages.raw_file(lake.plan, "CCC").unlink()
     report = lake.run()

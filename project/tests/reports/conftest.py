@@ -38,6 +38,7 @@ PASSED: dict[str, Any] = {
     "probability_above_cost": 0.99,
     "mean_standardised_return": 0.3,
     "t_stat": 5.0,
+    "adjusted_t_stat": 5.0,
     "degrees_of_freedom": 150.0,
     "p_value": 1e-6,
     "q_value": 1e-3,

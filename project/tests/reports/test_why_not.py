@@ -37,7 +37,14 @@ def test_the_first_failed_gate_is_named_and_the_rest_counted(made) -> None:
 
 def test_a_t_half_as_large_as_needed_takes_three_times_the_events_more_or_twice_the_mean(made) -> None:
     selected = {"symbol": "BTCUSDT", "p_value": 0.0023}  # two-sided p of t = 3.1 at 150 degrees of freedom
-    weak = {"failed": ("significant",), "t_stat": 3.1 / 2, "p_value": 0.12, "gate_tree_bh": False, "gate_tier_a": False}
+    weak = {
+        "failed": ("significant",),
+        "t_stat": 3.1 / 2,
+        "adjusted_t_stat": 3.1 / 2,
+        "p_value": 0.12,
+        "gate_tree_bh": False,
+        "gate_tier_a": False,
+    }
     text = lines_of(made(selected, weak))
     events = int(text.split("takes about ")[1].split(" more events")[0].replace(",", ""))
     assert events == pytest.approx(3 * 400, rel=0.02)

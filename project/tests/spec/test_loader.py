@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backtest.errors import SpecError
-from backtest.spec.loader import load_spec
+from backtest.spec.loader import changed_since_read, load_spec, reading_once
 
 SHIPPED = Path(__file__).resolve().parents[3] / "spec"
 
@@ -54,6 +54,21 @@ def test_look_back_adds_up_over_features_of_features(folder: Path) -> None:
     # log_return looks back one bar, its standard deviation over 12 bars 11 more, the median before it 288.
     assert spec.features["realized_vol_1h"].total_lookback_bars == 12
     assert spec.features["realized_vol_1h_ratio"].total_lookback_bars == 12 + 288
+
+
+def test_files_that_change_are_read_again_but_not_within_a_run(folder: Path) -> None:
+    before = load_spec(folder)
+    with reading_once(folder):
+        held = load_spec(folder)
+        assert not changed_since_read(folder)
+        edit(folder / "events" / "VOL_SHOCK.yaml", "cooldown_bars: 12", "cooldown_bars: 13")
+        assert load_spec(folder) is held is before
+        assert changed_since_read(folder)
+    after = load_spec(folder)
+    assert after.events["VOL_SHOCK"].model.cooldown_bars == 13
+    assert after.part_hash("events") != before.part_hash("events")
+    assert after.part_hash("costs") == before.part_hash("costs")
+    assert not changed_since_read(folder)
 
 
 def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:

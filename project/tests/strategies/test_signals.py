@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from backtest.discovery.hypotheses import event_trials
+from backtest.discovery.second_legs import spot_cost
 from backtest.engine.account import neutral_account
 from backtest.engine.simulation import simulate
 from backtest.evaluation.backtest_tables import traded_like_tested
@@ -21,7 +23,7 @@ from backtest.strategies.blueprints import Blueprint
 from backtest.strategies.compiled import CompiledRule, compile_rule
 from backtest.strategies.parity import certificates
 from backtest.strategies.portfolio import portfolio_market, portfolio_signals
-from backtest.strategies.rules import rule_of_strategy
+from backtest.strategies.rules import SPOT, rule_of_strategy
 from backtest.strategies.signals import SIGNAL_SCHEMA, SymbolRows, invalidation_masks, market_rows, rule_signals
 from tests.strategies.cases import blueprints_from, passed
 
@@ -69,7 +71,7 @@ def test_entries_exits_and_returns_are_those_of_events_and_forward_trades(
         at = np.searchsorted(frame["timestamp"].to_numpy(), own["timestamp"].to_numpy()).astype(np.int64)
         stated = own["direction"].to_numpy().astype(np.float64)
         fallback = rows.values(compiled.expressions["fallback_direction"])[at]
-        tested.append(parity.tested_trades(compiled, rows, at, np.where(stated != 0, stated, fallback)))
+        tested.append(parity.tested_trades(compiled, rows, at, np.where(stated != 0, stated, fallback), None))
     signals = pl.concat([rule_signals(compiled, rows) for compiled in rules])
     bars = {SYMBOL: market_rows(rows, spec.bar_expressions)}
     market = portfolio_market(bars, {SYMBOL: spec.contract(SYMBOL)}, spec.costs)
@@ -82,12 +84,57 @@ def test_entries_exits_and_returns_are_those_of_events_and_forward_trades(
     assert (found["n_equal"] == found["n_tested"]).all()
 
 
+BASIS_EVENT = "CROSS_VENUE_DESYNC"
+
+
+def test_trades_against_spot_are_the_searchs_and_pay_what_it_counts(spec: Spec) -> None:
+    bars = world_bars(simulate_market(SimulationSettings(start=START, days=60, seed=11)))[SYMBOL]
+    frame = with_features(bars, spec, inputs_of(spec, (BASIS_EVENT,)))
+    trial = next(
+        trial
+        for trial in event_trials(spec, BASIS_EVENT)
+        if trial.policy.second_leg == "spot" and trial.policy.upper_barrier_atr and trial.filter_verb is None
+    )
+    verb, side = str(trial.with_verb or trial.against_verb), 1 if trial.with_verb else -1
+    row = passed(verb, trial.policy.policy_id, side, event_type=BASIS_EVENT, horizon=trial.horizon, symbol=SYMBOL)
+    (one,) = blueprints_from(spec, row | {"family": spec.events[BASIS_EVENT].model.family})
+    compiled, rows = compile_rule("s", one, spec), SymbolRows(SYMBOL, frame)
+    spot = SYMBOL + SPOT
+    signals = rule_signals(compiled, rows, instruments={spot})
+    events = detect_events(frame, [spec.events[BASIS_EVENT]], SYMBOL)
+    at = np.searchsorted(frame["timestamp"].to_numpy(), events["timestamp"].to_numpy()).astype(np.int64)
+    stated = events["direction"].to_numpy().astype(np.float64)
+    fallback = rows.values(compiled.expressions["fallback_direction"])[at]
+    direction = np.where(stated != 0, stated, fallback)
+    tested = parity.tested_trades(compiled, rows, at, direction, parity.spot_bars_of(frame))
+    traded = {SYMBOL: market_rows(rows, spec.bar_expressions)}
+    market = portfolio_market(traded, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, [SYMBOL])
+    made, _ = portfolio_signals(signals, {}, market, ["s"])
+    neutral = simulate(market.without_costs(), made, neutral_account())
+    found = certificates(tested, traded_like_tested(neutral, market, made), [compiled]).row(0, named=True)
+    assert found["n_tested"] > 10
+    assert (found["verdict"], found["n_equal"]) == ("equal", found["n_tested"])
+    # Barriers in gaps decide: not all leave at the horizon.
+    assert len(set(neutral.ledger["reason"].tolist())) >= 2
+    without_impact = replace(market, rules=tuple(replace(rules, impact_coefficient=0.0) for rules in market.rules))
+    paid = simulate(without_impact, made, neutral_account()).ledger
+    legs = paid[(paid["leg"] == 1) & (paid["exit_bar"] >= 0)]
+    held = legs["exit_bar"] - legs["entry_bar"]
+    interest = legs["quantity"] * legs["entry_reference"] * spec.costs.spot.borrow_bps_per_day * 1e-4 * held / 288
+    np.testing.assert_allclose(legs["funding"], interest, rtol=1e-9)
+    days = market.day[legs["entry_bar"]], market.day[legs["exit_bar"]]
+    expected = spot_cost(spec.costs, SYMBOL, *days, held)
+    cost = (legs["fees"] + legs["spread"] + legs["funding"]) / (legs["quantity"] * legs["entry_reference"])
+    # The exit's costs are of the price then, and prices are rounded to ticks.
+    np.testing.assert_allclose(cost, expected, rtol=0.03, atol=2e-6)
+
+
 def test_a_certificate_tells_trades_that_differ(frame: pl.DataFrame, rules: list[CompiledRule]) -> None:
     compiled, rows = rules[0], SymbolRows(SYMBOL, frame)
     signals = rule_signals(compiled, rows).filter(pl.col("skipped").is_null())
     at = np.searchsorted(frame["timestamp"].to_numpy(), signals["event_time"].to_numpy()).astype(np.int64)
     tested = parity.tested_trades(
-        compiled, rows, at, compiled.rule.direction * signals["side"].to_numpy().astype(np.float64)
+        compiled, rows, at, compiled.rule.direction * signals["side"].to_numpy().astype(np.float64), None
     )
     later = tested.with_columns(pl.col("exit_time") + pl.duration(minutes=5))
     assert certificates(tested, tested, [compiled])["verdict"].to_list() == ["equal"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backtest.lake.paths import SIGNAL_PARTS
+from backtest.pipeline.run_tables import candidate_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SUMMARY: Final = "summary.json"
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
     own = [plan.root.signals(plan.run_id, symbol, part) for symbol in plan.symbols for part in SIGNAL_PARTS]
-    return [*own, plan.root.design(plan.run_id), plan.root.blueprints(plan.run_id)]
+    return [*own, plan.root.design(plan.run_id), plan.root.blueprints(plan.run_id), *candidate_files(plan)]
 
 
 def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
@@ -39,7 +40,9 @@ def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("strategies", "events", "contracts", "costs", "discovery", "backtest")
+    return load_spec(plan.spec_root).part_hash(
+        "strategies", "events", "contracts", "costs", "discovery", "backtest", "evaluation"
+    )
 
 
 def run(plan: Plan, _partition: str) -> Outcome:
@@ -48,9 +51,11 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.engine.account import neutral_account
     from backtest.engine.simulation import simulate, simulate_bounds
     from backtest.evaluation import backtest_tables as tables
+    from backtest.evaluation.backtest_luck import strategies_overfitting, trials_of
     from backtest.evaluation.backtest_metrics import metric_rows
     from backtest.lake.files import read_json, read_parquet, write_json, write_parquet
     from backtest.pipeline.chosen_strategies import chosen_rules
+    from backtest.pipeline.run_tables import read_candidates
     from backtest.spec.loader import load_spec
     from backtest.strategies.compiled import compile_rule
     from backtest.strategies.parity import certificates
@@ -84,6 +89,10 @@ def run(plan: Plan, _partition: str) -> Outcome:
     worst, best = portfolio.bounds.worst, portfolio.bounds.best
     trades = tables.trade_rows(worst, signals, portfolio, portfolio.tainted)
     returns = tables.strategy_returns(portfolio)
+    overfitting = strategies_overfitting(
+        returns, definitions.evaluation.walk_forward.overfitting_blocks, run_folds.embargo_days
+    )
+    trials = trials_of(read_candidates(plan), run_folds)
     neutral = simulate(market.without_costs(), signals, neutral_account())
     compiled = [compile_rule(one.name, one.rule, definitions) for one in chosen]
     skipped = tables.skipped_rows(worst, entries, asked.filter(pl.col("skipped").is_not_null()))
@@ -94,7 +103,9 @@ def run(plan: Plan, _partition: str) -> Outcome:
         "equity": tables.equity_rows(portfolio),
         "strategy_returns": returns,
         "skipped": skipped,
-        "metrics": metric_rows(portfolio, trades, best_trades),
+        "metrics": metric_rows(
+            portfolio, trades, best_trades, trials, None if overfitting is None else overfitting.probability
+        ),
         "monthly": tables.monthly_rows(portfolio, trades),
         "costs": tables.cost_rows(trades),
         "capacity": tables.capacity_rows(market, signals, account, definitions.backtest.capacity_equities_usd),

@@ -17,6 +17,7 @@ from backtest.pipeline.window import feature_files, symbol_window, window_parame
 if TYPE_CHECKING:
     import polars as pl
 
+    from backtest.discovery.forward_returns import Bars
     from backtest.pipeline.chosen_strategies import ChosenRule
     from backtest.spec.loader import Spec
     from backtest.strategies.compiled import CompiledRule
@@ -50,7 +51,10 @@ def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
     start, end = symbol_window(plan, symbol)
     definitions = load_spec(plan.spec_root)
     reach = start - (definitions.feature_lookback_bars + definitions.event_lookback_bars) * BAR
-    bars = [path for market in ("perp", "spot") for path in month_files(_bars(plan, market, symbol), reach, end)]
+    pair = definitions.discovery.pair(symbol)
+    perpetuals = [symbol, *([pair] if pair in plan.symbols else [])]
+    folders = [*(_bars(plan, "perp", name) for name in perpetuals), _bars(plan, "spot", symbol)]
+    bars = [path for folder in folders for path in month_files(folder, reach, end)]
     own = (plan.root.symbol_events(plan.run_id, symbol), plan.root.states(plan.run_id, symbol))
     return list(dict.fromkeys([*feature_files(plan, symbol), *bars, *own, plan.root.blueprints(plan.run_id)]))
 
@@ -173,7 +177,7 @@ def _tested(
     import polars as pl
 
     from backtest.spec.models import ALL_STATES
-    from backtest.strategies.parity import tested_trades
+    from backtest.strategies.parity import TESTED_SCHEMA, tested_trades
     from backtest.strategies.signals import occurrences
 
     stamps = rows.frame["timestamp"]
@@ -193,7 +197,28 @@ def _tested(
     else:
         holds = rows.holds(compiled.expressions["condition"])[at]
     direction = np.where(stated != 0, stated, fallback[at])
-    return tested_trades(compiled, rows, at[holds], direction[holds])
+    leg = compiled.rule.second_legs.get(rows.symbol)
+    if leg is None:
+        return tested_trades(compiled, rows, at[holds], direction[holds], None)
+    second = _second_bars(plan, leg, rows)
+    if second is None:
+        return pl.DataFrame(schema=TESTED_SCHEMA)
+    return tested_trades(compiled, rows, at[holds], direction[holds], second)
+
+
+def _second_bars(plan: Plan, leg: str, rows: SymbolRows) -> Bars | None:
+    """The bars of a second leg beside those of the first; None where it is not among what is traded."""
+    from backtest.strategies.parity import bars_of, spot_bars_of
+    from backtest.strategies.rules import SPOT
+
+    if leg.endswith(SPOT):
+        return spot_bars_of(rows.frame)
+    if leg not in plan.symbols:
+        return None
+    stamps = rows.frame.select("timestamp")
+    first, last = stamps["timestamp"][0], stamps["timestamp"][-1]
+    other = perpetual_bars(plan.root, leg, first, last + BAR)
+    return bars_of(stamps.join(other, on="timestamp", how="left", maintain_order="left"))
 
 
 class _Taint:

@@ -63,15 +63,19 @@ def event_study_figure(
     confirmation: Path | None,
     placebo: Path | None,
     *,
+    without: Path | None = None,
     horizon_bars: int,
     cost_bps: float,
     title: str,
 ) -> Markup:
-    """Mean path around the entry in bps: discovery with its band, confirmation dashed, placebo as a grey band."""
+    """Mean path around the entry in bps: discovery with its band, confirmation dashed, placebo as a grey band.
+
+    `without` is the path, dotted, of the trades that a filter does not hold for.
+    """
     frame = Frame(width=860, height=360, left=52, top=30, bottom=42)
     minutes = [offset * BAR_MINUTES for offset in offsets_bars]
     every = [*discovery.mean, *discovery.low, *discovery.high]
-    for other in (confirmation, placebo):
+    for other in (confirmation, placebo, without):
         if other is not None:
             every += [*other.mean, *other.low, *other.high]
     x, y = frame.x(minutes[0], minutes[-1]), frame.y(*widened(every, include=(0.0, cost_bps)))
@@ -114,6 +118,8 @@ def event_study_figure(
             class_="note",
         ),
     ]
+    if without is not None:
+        parts.append(line(x, y, minutes, list(without.mean), class_="line third dotted"))
     if confirmation is not None:
         parts.append(line(x, y, minutes, list(confirmation.mean), class_="line second"))
     parts.append(line(x, y, minutes, list(discovery.mean), class_="line"))
@@ -122,6 +128,8 @@ def event_study_figure(
         keys.append(("key-second", "confirmation"))
     if placebo is not None and len(placebo.low):
         keys.append(("key-placebo", "placebo, 95 %"))
+    if without is not None:
+        keys.append(("key-third", "filter does not hold"))
     parts.append(legend(keys, frame, at=(float(frame.left), 12.0)))
     parts.append(_time_axis(frame, x, "time since entry"))
     texts = []

@@ -50,6 +50,14 @@ class CandidateStudy:
     confirmation: EventStudy
     trades: pl.DataFrame
     occurrences: Sequence[Occurrence]
+    cluster_days: int = 1
+    """Length of the clusters of all intervals, those of the candidate's own test, in days."""
+    cluster_origin: int = 0
+    """A day, counted from 1970-01-01, at which a cluster begins."""
+    second_leg: str | None = None
+    """``spot`` or ``pair`` where a second leg is traded against the first."""
+    without: EventStudy | None = None
+    """Of a filter the trades of the discovery fold that it does not hold for; all else is of those that it holds for."""
 
 
 @dataclass(frozen=True)

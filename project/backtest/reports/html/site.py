@@ -44,7 +44,8 @@ def report_files(results: RunResults) -> Iterator[tuple[str, str]]:
         paged = set(chosen["candidate_id"])
         yield (
             DATA_SCRIPT,
-            as_script("candidates", table_data(results.candidates, paged)) + as_script("colours", colours),
+            as_script("candidates", table_data(results.candidates, paged, results.placebo))
+            + as_script("colours", colours),
         )
         for row in chosen.iter_rows(named=True):
             yield f"candidates/{file_name(row['candidate_id'])}.html", candidate_page(results, row, colours)

@@ -89,6 +89,14 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
         "P(no effect)",
         "Probability that the event has no effect at this horizon at all, by the whole search.",
     ),
+    "skewness": (
+        "skewness",
+        "Whether a day's return has its long tail on the gaining (+) or the losing side (−), of all trades left alike.",
+    ),
+    "adjusted_t_stat": (
+        "adjusted t",
+        "t without what skewness alone would put into it: many small losses and few large gains can look significant.",
+    ),
     "t_stat": ("t", "Mean divided by its standard error. Beyond ±2 it is surprising for one test, not for thousands."),
     "p_value": (
         "p-value",
@@ -140,6 +148,24 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
         "Placebo band",
         "Where 95 % of the mean paths lie when the same trades are moved to other days at the same time of day. A "
         "real effect leaves the band.",
+    ),
+    "placebo_times": (
+        "Placebo times",
+        "The same trade made at bars of the same symbol, hour and volatility without an event near them. What it earns there "
+        "is not the event's doing.",
+    ),
+    "excursions": (
+        "Excursions (MFE, MAE)",
+        "Maximum favourable and adverse excursion: how far the price moved in the trade's favour and against it while held.",
+    ),
+    "overfitting": (
+        "Overfitting",
+        "How often the best trade of one half of the time is at or below the median in the other half (Bailey and others "
+        "2017).",
+    ),
+    "cusum": (
+        "Drift of the mean",
+        "Whether the cumulated sum of the returns strays further from a straight line than luck would let it.",
     ),
     "event_study": (
         "Event study",

@@ -18,6 +18,7 @@ from backtest.reports.html import formats
 from backtest.reports.html.colours import event_classes
 from backtest.reports.html.pages.backtest import backtest_page
 from backtest.reports.html.pages.candidate import candidate_page
+from backtest.reports.html.pages.columns import ALPHABET, packed
 from backtest.reports.html.pages.funnel import funnel
 from backtest.reports.html.pages.overview import overview, run_funnel
 from backtest.reports.html.pages.promotion import promotion_page
@@ -189,15 +190,39 @@ def test_plain_names_are_their_own_file_names() -> None:
 def test_the_table_holds_every_figure_that_the_page_shows(made: Made) -> None:
     rows = made({}, {"failed": ["confirmed"], "symbol": "BTCUSDT", "q_value": None, "direction": 1})
     data = table_data(rows, {rows["candidate_id"][0]})
-    columns, texts = data["columns"], data["texts"]
-    assert [texts["symbol"][code] for code in columns["symbol"]] == ["POOLED", "BTCUSDT"]
+    columns = {name: unpacked(column, 2) for name, column in data["columns"].items()}
+    assert set(data["texts"]) <= columns.keys()
+    assert columns["symbol"] == ["POOLED", "BTCUSDT"]
     assert columns["posterior_mean"] == [18.0, 18.0]
     assert columns["q_value"] == [0.001, None]
     every = (1 << len(data["gates"])) - 1
     assert [bits & every == every for bits in columns["gates"]] == [True, False]
     assert [bool(bits & 1 << len(data["gates"]) + 3) for bits in columns["gates"]] == [False, True]
     assert data["pages"] == {"0": rows["candidate_id"][0]}
-    assert {len(values) for values in columns.values()} == {2}
+    assert columns["placebo_p"] == [None, None]
+    compared = pl.DataFrame({"candidate_id": rows["candidate_id"][1:], "placebo_mean": [3e-4], "placebo_p": [0.0123]})
+    columns = table_data(rows, set(), compared)["columns"]
+    assert unpacked(columns["placebo_mean"], 2) == [None, 3.0]
+    assert unpacked(columns["placebo_p"], 2) == [None, 0.012]
+
+
+@pytest.mark.parametrize("n_distinct", [1, 2, 90, 91, 8100, 8101])
+def test_columns_are_read_back_as_they_were(n_distinct: int) -> None:
+    values = [*range(n_distinct - 1), None, *reversed(range(n_distinct - 1))]
+    column = packed(pl.Series(values, dtype=pl.Int64))
+    assert unpacked(column, len(values)) == values
+    assert len(column["s"]) == len(values) * (1 if n_distinct <= 90 else 2 if n_distinct <= 8100 else 3)
+    assert not set(column["s"]) & set('<>&"\\')
+
+
+def unpacked(column: dict[str, Any], n: int) -> list[Any]:
+    """The slow way back."""
+    digits = len(column["s"]) // n
+    parts = [column["s"][row * digits : (row + 1) * digits] for row in range(n)]
+    return [
+        column["v"][sum(ALPHABET.index(digit) * 90**place for place, digit in enumerate(reversed(part)))]
+        for part in parts
+    ]
 
 
 def test_a_data_script_cannot_be_ended_by_its_data() -> None:
@@ -278,13 +303,12 @@ def test_trades_are_told_in_bps_of_their_size_and_minutes_since_the_first(made_r
         trades.with_columns(pl.Series("entry_time", entered), *(pl.Series(*one) for one in known.items()))
     )
     assert found["start"] == entered[1].timestamp()
-    assert found["columns"]["entry"] == [0, 60]
-    assert found["columns"]["side"] == [9, 1], "ten is added to the side of a second leg"
-    assert found["columns"]["gross"] == [-3.0, 20.0], "bps of 10,000 USD"
-    assert found["columns"]["net_usd"] == [-6.0, 18.0]
-    assert [found["texts"]["strategy"][code] for code in found["columns"]["strategy"]] == trades["strategy"].to_list()[
-        ::-1
-    ]
+    columns = {name: unpacked(column, 2) for name, column in found["columns"].items()}
+    assert columns["entry"] == [0, 60]
+    assert columns["side"] == [9, 1], "ten is added to the side of a second leg"
+    assert columns["gross"] == [-3.0, 20.0], "bps of 10,000 USD"
+    assert columns["net_usd"] == [-6.0, 18.0]
+    assert columns["strategy"] == trades["strategy"].to_list()[::-1]
 
 
 def test_every_barrier_of_a_policy_is_told_from_the_trades_side(made: Made, spec: Spec) -> None:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 HOURS_A_BLOCK: Final = 3
 BPS: Final = 1e4
-NOT_A_TRADE: Final = "This hypothesis is not one trade in one market, so that there is no single path to draw."
+NOT_DRAWN: Final = (
+    "The trades cannot be drawn: the spec has no such event or trade any more, or its second leg is not in the lake."
+)
 
 
 def candidate_page(results: RunResults, row: Mapping[str, Any], colours: Mapping[str, str]) -> str:
@@ -35,7 +37,6 @@ def candidate_page(results: RunResults, row: Mapping[str, Any], colours: Mapping
     net_low, net_high = _less(row["posterior_low"], row["cost"]), _less(row["posterior_high"], row["cost"])
     failed = [formats.words(reason) for reason in str(row["fail_reasons"] or "").split(", ") if reason]
     blueprint = results.blueprints.get(row["candidate_id"])
-    command = f"backtest explain {row['candidate_id']} --run-id {results.run_id}"
     return page(
         "candidate.html.j2",
         run_id=results.run_id,
@@ -70,7 +71,18 @@ def candidate_page(results: RunResults, row: Mapping[str, Any], colours: Mapping
         capacity=formats.usd(row["capacity_usd"]),
         capacity_note="an order",
         study=_study(study, row) if study is not None else None,
-        studies_missing=results.studies_missing or Missing(NOT_A_TRADE, command),
+        beside=[
+            (key, text)
+            for key, text in (
+                ("placebo_times", _placebo(results, row)),
+                ("excursions", _excursions(row)),
+                ("deflated_sharpe", _deflated(row)),
+                ("overfitting", _overfitting(row)),
+                ("cusum", _cusum(row)),
+            )
+            if text
+        ],
+        studies_missing=results.studies_missing or Missing(NOT_DRAWN, f"make discover-edges RUN_ID={results.run_id}"),
         gates=_gates(row, profile),
         promotion=promotion_gates(results.promotion, row["candidate_id"]) if results.promotion is not None else [],
         promotion_missing=_promotion_missing(results, row),
@@ -111,8 +123,9 @@ def _study(study: CandidateStudy, row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **_path(study, row),
         **_distribution(first, row),
-        **_waterfall(first, row),
-        "breakdowns": _breakdowns(first, row),
+        **_waterfall(first, row, is_filter=study.without is not None),
+        "breakdowns": _breakdowns(first, row, study),
+        "clusters": _cluster_text(study),
         "occurrences": shown,
         "occurrences_title": f"{len(shown)} real occurrences",
     }
@@ -133,14 +146,23 @@ def _path(study: CandidateStudy, row: Mapping[str, Any]) -> dict[str, Any]:
         bps(discovery.path),
         bps(confirmation.path) if confirmation.n_events else None,
         placebo,
+        without=bps(study.without.path) if study.without is not None and study.without.n_events else None,
         horizon_bars=horizon_bars(row["horizon"]),
         cost_bps=(row["cost"] or 0.0) * BPS,
         title=f"Mean path around the trades of {row['candidate_id']}",
     )
     text = (
-        f"Zero is the open the trade enters at. Band: 95 % by day clusters, "
-        f"{formats.plural(discovery.n_events, 'trade')} on {formats.plural(discovery.n_days, 'day')}."
+        f"Zero is the open the trade enters at. Band: 95 % by {_cluster_text(study)}, "
+        f"{formats.plural(discovery.n_events, 'trade')} in {formats.plural(discovery.n_days, 'cluster')}."
     )
+    if study.second_leg is not None:
+        other = "spot" if study.second_leg == "spot" else "the symbol's pair"
+        text = f"Return of the perpetual less that of {other}, as both legs are traded together. {text}"
+    if study.without is not None:
+        text += (
+            f" Only trades that the filter holds for; dotted: the {study.without.n_events:,} of the same trade that it does "
+            "not hold for. The difference of the two is what was tested."
+        )
     if placebo is not None:
         text += f" Grey: where 95 % of the mean paths lie at {discovery.placebo_draws} sets of placebo times."
     if confirmation.n_events:
@@ -162,7 +184,11 @@ def _distribution(trades: pl.DataFrame, row: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _waterfall(trades: pl.DataFrame, row: Mapping[str, Any]) -> dict[str, Any]:
+def _cluster_text(study: CandidateStudy) -> str:
+    return "day clusters" if study.cluster_days == 1 else f"clusters of {study.cluster_days} days"
+
+
+def _waterfall(trades: pl.DataFrame, row: Mapping[str, Any], *, is_filter: bool) -> dict[str, Any]:
     if row["posterior_mean"] is None or row["cost"] is None or trades.is_empty():
         return {
             "waterfall": figures.waterfall_figure(
@@ -171,9 +197,11 @@ def _waterfall(trades: pl.DataFrame, row: Mapping[str, Any]) -> dict[str, Any]:
             "waterfall_text": "There is no shrunk estimate.",
         }
     parts = {name: float(trades[name].mean() or 0.0) for name in ("fees", "spread", "impact", "funding")}  # type: ignore[arg-type]
+    # Of a filter the tested mean is a difference; what is shrunk and costs is the trade it holds for.
+    raw = float(trades["abnormal"].mean()) if is_filter else row["expectancy"]  # type: ignore[arg-type]
     steps = [
-        Step("raw mean", row["expectancy"] * BPS, is_total=True),
-        Step("shrink- age", (row["posterior_mean"] - row["expectancy"]) * BPS),
+        Step("raw mean", raw * BPS, is_total=True),
+        Step("shrink- age", (row["posterior_mean"] - raw) * BPS),
         *(Step(name, -value * BPS) for name, value in parts.items()),
         Step("net", row["after_cost_expectancy"] * BPS, is_total=True),
     ]
@@ -185,7 +213,7 @@ def _waterfall(trades: pl.DataFrame, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _breakdowns(trades: pl.DataFrame, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _breakdowns(trades: pl.DataFrame, row: Mapping[str, Any], study: CandidateStudy) -> list[dict[str, Any]]:
     import polars as pl
 
     hours = (pl.col("entry_time").dt.hour() // HOURS_A_BLOCK * HOURS_A_BLOCK).cast(pl.Int64)
@@ -195,9 +223,9 @@ def _breakdowns(trades: pl.DataFrame, row: Mapping[str, Any]) -> list[dict[str, 
     by_time = trades.with_columns(pl.col("entry_time").dt.year().cast(pl.String).alias("_year"), block.alias("_hour"))
     cost = (row["cost"] or 0.0) * BPS
     made = [
-        _breakdown(by_time, [("_year", "")], "By year", cost),
-        _breakdown(by_time, [("symbol", "")], "By symbol", cost),
-        _breakdown(by_time, [("_hour", "")], "By hour of the entry (UTC)", cost),
+        _breakdown(by_time, [("_year", "")], "By year", cost, study),
+        _breakdown(by_time, [("symbol", "")], "By symbol", cost, study),
+        _breakdown(by_time, [("_hour", "")], "By hour of the entry (UTC)", cost, study),
     ]
     known = {*_TRADE_COLUMNS}
     dimensions = [name for name in trades.columns if name not in known]
@@ -209,6 +237,7 @@ def _breakdowns(trades: pl.DataFrame, row: Mapping[str, Any]) -> list[dict[str, 
                 [(name, f"{formats.words(name)}: ") for name in states],
                 "By market state at the event",
                 cost,
+                study,
             )
         )
     if row["state_id"] != ALL_STATES:
@@ -230,13 +259,17 @@ _TRADE_COLUMNS: Final = frozenset(
         "spread",
         "impact",
         "funding",
+        "favourable",
+        "adverse",
     }
     | {"symbol", "event_time", "entry_time", "exit_time"}
 )
 
 
-def _breakdown(trades: pl.DataFrame, groups: Sequence[tuple[str, str]], title: str, cost: float) -> dict[str, Any]:
-    rows = [interval for column, prefix in groups for interval in _intervals(trades, column, prefix)]
+def _breakdown(
+    trades: pl.DataFrame, groups: Sequence[tuple[str, str]], title: str, cost: float, study: CandidateStudy
+) -> dict[str, Any]:
+    rows = [interval for column, prefix in groups for interval in _intervals(trades, column, prefix, study)]
     left = min(190, 14 + int(5.6 * max((len(row.label) for row in rows), default=6)))
     svg = figures.interval_figure(
         rows,
@@ -248,7 +281,7 @@ def _breakdown(trades: pl.DataFrame, groups: Sequence[tuple[str, str]], title: s
     return {"svg": svg, "title": title, "text": ""}
 
 
-def _intervals(trades: pl.DataFrame, column: str, prefix: str) -> Iterable[Interval]:
+def _intervals(trades: pl.DataFrame, column: str, prefix: str, study: CandidateStudy) -> Iterable[Interval]:
     from backtest.discovery.event_study import clustered_means
 
     values = trades[column].to_list()
@@ -259,7 +292,14 @@ def _intervals(trades: pl.DataFrame, column: str, prefix: str) -> Iterable[Inter
     group = np.array([code[value] for value in values], dtype=np.int64)
     is_known = trades[column].is_not_null().to_numpy()
     returns = np.where(is_known, trades["abnormal"].to_numpy() * BPS, np.nan)
-    found = clustered_means(returns, trades["day"].to_numpy(), group, len(names))
+    found = clustered_means(
+        returns,
+        trades["day"].to_numpy(),
+        group,
+        len(names),
+        cluster_days=study.cluster_days,
+        origin=study.cluster_origin,
+    )
     return [
         Interval(
             f"{prefix}{formats.words(str(name))}",
@@ -346,30 +386,80 @@ def _checks(results: RunResults, row: Mapping[str, Any]) -> list[dict[str, Any]]
 
     if results.robustness_checks is None:
         return []
-    own = results.robustness_checks.filter(pl.col("candidate_id") == row["candidate_id"])
+    rows = results.robustness_checks.filter(pl.col("candidate_id") == row["candidate_id"]).to_dicts()
     made = []
     for check, (name, text) in CHECKS.items():
-        rows = own.filter(pl.col("check") == check)
-        judged = rows.filter(pl.col("passed").is_not_null() & pl.col("value").is_not_null())
-        if rows.is_empty():
+        own = [one for one in rows if one["check"] == check]
+        judged = [one for one in own if one["passed"] is not None and one["value"] is not None]
+        if own and not judged:
+            note = own[0]["note"] or ""
+            made.append({"name": name, "kind": "soft", "verdict": "not judged", "worst": "", "text": note})
+        if not judged:
             continue
-        if judged.is_empty():
-            made.append(
-                {"name": name, "kind": "soft", "verdict": "not judged", "worst": "", "text": rows["note"][0] or ""}
-            )
-            continue
-        worst = judged.sort("value", descending=check == "bootstrap").row(0, named=True)
-        passed = bool(judged["passed"].all())
+        worst = (max if check == "bootstrap" else min)(judged, key=lambda one: one["value"])
+        passed = all(one["passed"] for one in judged)
+        told = text.format(**worst, bps=formats.bps(worst["value"], plus=True))
         made.append(
             {
                 "name": name,
                 "kind": "pass" if passed else "fail",
                 "verdict": "passed" if passed else "failed",
                 "worst": worst["variation"] if len(judged) == 1 else f"{worst['variation']} (worst of {len(judged)})",
-                "text": text.format(**worst, bps=formats.bps(worst["value"], plus=True)).replace("-", "\N{MINUS SIGN}"),
+                "text": told.replace("-", "\N{MINUS SIGN}"),
             }
         )
     return made
+
+
+def _placebo(results: RunResults, row: Mapping[str, Any]) -> str:
+    """What the same trade earned at placebo times; empty where it was not compared."""
+    import polars as pl
+
+    if results.placebo is None:
+        return ""
+    own = results.placebo.filter(pl.col("candidate_id") == row["candidate_id"])
+    if own.is_empty():
+        return ""
+    found = own.row(0, named=True)
+    interval = formats.bps_interval(found["placebo_low"], found["placebo_high"])
+    n, p = formats.count(found["placebo_n_events"]), formats.small(found["placebo_p"])
+    return (
+        f"{formats.bps(found['placebo_mean'])} bps (90 % interval {interval}) in {n} trades at the same hours and volatilities "
+        f"without an event; p of the difference {p}"
+    )
+
+
+def _excursions(row: Mapping[str, Any]) -> str:
+    """How far a usual trade runs for and against it; empty where that is not known."""
+    if row["mean_favourable_excursion"] is None or row["mean_adverse_excursion"] is None:
+        return ""
+    return (
+        f"{formats.bps(row['mean_favourable_excursion'])} bps in its favour, {formats.bps(row['mean_adverse_excursion'])} bps "
+        "against it, on average, while held"
+    )
+
+
+def _deflated(row: Mapping[str, Any]) -> str:
+    if row["deflated_sharpe"] is None or row["sharpe_ratio"] is None:
+        return ""
+    return (
+        f"{formats.decimal(row['deflated_sharpe'], 2)}: probability that the Sharpe ratio of "
+        f"{formats.decimal(row['sharpe_ratio'], 2)} a year exceeds the best of {formats.count(row['n_trials'])} trials by luck"
+    )
+
+
+def _overfitting(row: Mapping[str, Any]) -> str:
+    value = row["backtest_overfitting"]
+    return "" if value is None else f"{formats.decimal(value, 2)} over the trades of this event"
+
+
+def _cusum(row: Mapping[str, Any]) -> str:
+    value = row["cusum_p"]
+    return (
+        ""
+        if value is None
+        else f"p {formats.small(value)}; small where the mean came or went within the discovery fold"
+    )
 
 
 def _robustness(row: Mapping[str, Any], profile: GateProfile, study: CandidateStudy | None) -> list[dict[str, str]]:

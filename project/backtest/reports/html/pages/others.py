@@ -25,6 +25,10 @@ COLUMNS: Final = (
     ("q_value", "small", "q", "q_value"),
     ("confirmation_expectancy", "bps", "Confirm", "confirmation_fold"),
     ("confirmation_q", "small", "Confirm q", "confirmation_q"),
+    ("placebo_mean", "bps", "Placebo", "placebo_times"),
+    ("placebo_p", "small", "Placebo p", "placebo_times"),
+    ("mean_favourable_excursion", "bps", "MFE", "excursions"),
+    ("mean_adverse_excursion", "bps", "MAE", "excursions"),
     ("verdict", "text", "Verdict", "gate"),
 )
 FIGURES: Final = (
@@ -49,6 +53,10 @@ FIGURES: Final = (
     ("confirmation_expectancy", "bps", "confirmation_fold", "bps per trade"),
     ("confirmation_p", "small", None, "p on the confirmation fold"),
     ("confirmation_q", "small", "confirmation_q", ""),
+    ("placebo_mean", "bps", "placebo_times", "bps per trade"),
+    ("placebo_p", "small", "placebo_times", "p of the difference"),
+    ("mean_favourable_excursion", "bps", "mfe", "bps, mean"),
+    ("mean_adverse_excursion", "bps", "mae", "bps, mean"),
     ("largest_day_share", "share", "day_concentration", "of the sum, largest day"),
     ("tainted_share", "share", "tainted", "of the trades"),
     ("signs_by_year", "text", None, "sign of the sum by year"),

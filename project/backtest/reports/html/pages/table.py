@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
+from backtest.reports.html.pages.columns import packed
 from backtest.reports.html.pages.selection import file_name
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ BPS: Final = (
     "posterior_mean",
     "posterior_low",
     "posterior_high",
+    "after_cost_expectancy",
     "confirmation_expectancy",
     "break_even_cost",
+    "placebo_mean",
+    "mean_favourable_excursion",
+    "mean_adverse_excursion",
 )
 NUMBERS: Final = (
     "n_events",
@@ -49,68 +54,55 @@ NUMBERS: Final = (
     "largest_day_share",
     "tainted_share",
     "spans_same_sign",
+    "placebo_p",
 )
-DIGITS: Final = 3
-FEWER_DIGITS: Final = frozenset(
-    {
-        "p_value",
-        "q_value",
-        "family_wise_p",
-        "confirmation_p",
-        "confirmation_q",
-        "local_false_sign_rate",
-        "probability_above_cost",
-        "capacity_usd",
-        "largest_day_share",
-        "tainted_share",
-    }
-)
-"""Shown with two digits."""
+PLACEBO: Final = ("placebo_mean", "placebo_p")
+DIGITS: Final = 2
+ONE_DECIMAL: Final = frozenset({"t_stat"})
 BITS: Final = ("gate_tree_bh", "gate_tier_a", "is_confirmation_candidate")
 """After the gates; the last bit is set for a trade in the event's direction."""
 
 
-def table_data(candidates: pl.DataFrame, pages: Collection[str]) -> dict[str, Any]:
-    """Columns by name: texts as codes of a list, returns in bps, numbers to three digits, gates as bits.
+def table_data(candidates: pl.DataFrame, pages: Collection[str], placebo: pl.DataFrame | None = None) -> dict[str, Any]:
+    """Columns by name, `columns.packed`: texts, returns in bps as they are shown, numbers to two digits, gates as bits.
 
-    `pages` are the ids of candidates that have a page of their own.
+    `pages` are the ids of candidates that have a page of their own; `placebo` is `placebo.PLACEBO_SCHEMA`.
     """
     import polars as pl
 
     from backtest.discovery.gates import GATES
 
-    margins = [gate.replace("gate_", "margin_", 1) for gate in GATES]
-    texts: dict[str, list[str]] = {}
-    columns: dict[str, list[Any]] = {}
-    for name in CODED:
-        values = candidates[name].fill_null("").to_list()
-        texts[name] = sorted(set(values))
-        code = {text: number for number, text in enumerate(texts[name])}
-        columns[name] = [code[value] for value in values]
-    figures = candidates.select(
-        *((pl.col(name) * 1e4).round(1 if name in ("posterior_low", "posterior_high") else 2) for name in BPS),
-        *(_short(candidates.schema[name], name) for name in (*NUMBERS, *margins)),
+    if placebo is None:
+        placebo = pl.DataFrame(schema={"candidate_id": pl.String, **dict.fromkeys(PLACEBO, pl.Float64)})
+    rows = candidates.join(
+        placebo.select("candidate_id", *PLACEBO), on="candidate_id", how="left", maintain_order="left"
     )
-    columns.update(figures.to_dict(as_series=False))
+    margins = [gate.replace("gate_", "margin_", 1) for gate in GATES]
     bits = (*(pl.col(name).fill_null(value=False) for name in (*GATES, *BITS)), pl.col("direction") > 0)
     passed = (bit.cast(pl.Int64) * (1 << place) for place, bit in enumerate(bits))
-    columns["gates"] = candidates.select(pl.sum_horizontal(passed)).to_series().to_list()
+    figures = rows.select(
+        *(pl.col(name).fill_null("") for name in CODED),
+        *((pl.col(name) * 1e4).round(1) for name in BPS),
+        *(_short(rows.schema[name], name) for name in (*NUMBERS, *margins)),
+        pl.sum_horizontal(passed).alias("gates"),
+    )
     ids = candidates["candidate_id"].to_list()
     return {
         "n": len(candidates),
         "gates": [gate.removeprefix("gate_") for gate in GATES],
-        "texts": texts,
-        "columns": columns,
+        "texts": list(CODED),
+        "columns": {column.name: packed(column) for column in figures},
         "pages": {str(index): file_name(one) for index, one in enumerate(ids) if one in pages},
     }
 
 
 def _short(dtype: pl.DataType, name: str) -> pl.Expr:
-    """The column to a few significant digits; counts as they are."""
+    """The column as it is shown: a few significant digits, t with one decimal; counts as they are."""
     import polars as pl
 
-    digits = 2 if name in FEWER_DIGITS or name.startswith("margin_") else DIGITS
-    return pl.col(name).round_sig_figs(digits) if dtype.is_float() else pl.col(name)
+    if name in ONE_DECIMAL:
+        return pl.col(name).round(1)
+    return pl.col(name).round_sig_figs(DIGITS) if dtype.is_float() else pl.col(name)
 
 
 def as_script(name: str, value: Any) -> str:

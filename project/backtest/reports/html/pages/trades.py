@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest.reports.html.figures import BAR_MINUTES
+from backtest.reports.html.pages.columns import packed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +50,7 @@ COLUMNS: Final = (
 
 
 def trade_data(trades: pl.DataFrame) -> dict[str, Any]:
-    """Columns by name: texts as codes of a list, times in minutes after ``start``, money in USD, the rest in bps.
+    """Columns by name, `columns.packed`: texts, times in minutes after ``start``, money in USD, the rest in bps.
 
     `trades` as docs/backtest.md describes them; at most `MOST_TRADES`, the latest, in the order of their entries.
     """
@@ -57,16 +58,10 @@ def trade_data(trades: pl.DataFrame) -> dict[str, Any]:
 
     entered = trades.filter(pl.col("entry_time").is_not_null())
     own = entered.sort("entry_time", "event_id", "leg").tail(MOST_TRADES)
-    texts: dict[str, list[str]] = {}
-    columns: dict[str, list[Any]] = {}
-    for name in CODED:
-        values = own[name].fill_null("").to_list()
-        texts[name] = sorted(set(values))
-        code = {text: number for number, text in enumerate(texts[name])}
-        columns[name] = [code[value] for value in values]
     start = own["entry_time"].min()
     size = pl.col("notional")
     figures = own.select(
+        *(pl.col(name).fill_null("") for name in CODED),
         ((pl.col("entry_time") - pl.col("entry_time").min()).dt.total_minutes()).alias("entry"),
         (pl.col("side") + 10 * (pl.col("leg") > 0).cast(pl.Int32)).alias("side"),
         (pl.col("bars_held") * BAR_MINUTES).alias("held"),
@@ -75,11 +70,10 @@ def trade_data(trades: pl.DataFrame) -> dict[str, Any]:
         pl.col("net").round(1).alias("net_usd"),
         *((pl.col(name) * 1e4).round(1).alias(name) for name in ("mfe", "mae")),
     ).with_columns(pl.selectors.float().fill_nan(None))
-    columns |= figures.to_dict(as_series=False)
     return {
         "n": len(own),
         "all": len(entered),
         "start": None if start is None else start.timestamp(),  # type: ignore[union-attr]
-        "texts": texts,
-        "columns": columns,
+        "texts": list(CODED),
+        "columns": {column.name: packed(column) for column in figures},
     }

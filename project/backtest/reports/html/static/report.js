@@ -75,12 +75,38 @@
     decimal: (value) => fixed(value, 1), two: (value) => fixed(value, 2),
   };
 
+  // -- tables: of each column the distinct values, and which of them a row has, in digits of ninety characters ----
+  const DIGITS = {};
+  for (let code = 32, digit = 0; code < 127; code += 1) if (!"\"\\<>&".includes(String.fromCharCode(code))) DIGITS[String.fromCharCode(code)] = digit++;
+  const places = ({ v, s }, n) => {
+    let size = 1;
+    while (90 ** size < v.length) size += 1;
+    const found = new Int32Array(n);
+    for (let row = 0, at = 0; row < n; row += 1) {
+      let place = 0;
+      for (let digit = 0; digit < size; digit += 1) place = place * 90 + DIGITS[s[at++]];
+      found[row] = place;
+    }
+    return found;
+  };
+  // Columns are read when they are first asked for: texts as places in their list, all else as values.
+  const unpacked = (table) => {
+    const texts = {}, columns = {};
+    for (const [name, column] of Object.entries(table.columns)) {
+      const isText = table.texts.includes(name);
+      if (isText) texts[name] = column.v;
+      Object.defineProperty(columns, name, { configurable: true, enumerable: true, get: () => {
+        const found = places(column, table.n);
+        const value = isText ? found : Array.from(found, (place) => column.v[place]);
+        Object.defineProperty(columns, name, { value });
+        return value;
+      } });
+    }
+    return { ...table, texts, columns };
+  };
+
   // -- the table of all hypotheses --------------------------------------------------------------------------
-  const all = data.candidates;
-  if (all) {
-    const { posterior_mean: mean, cost } = all.columns;
-    all.columns.after_cost_expectancy = mean.map((value, row) => value === null || cost[row] === null ? null : value - cost[row]);
-  }
+  const all = data.candidates ? unpacked(data.candidates) : null;
   const idOf = (row) => ["event_type", "template_verb", "horizon", "state_id", "symbol"].map((name) => textOf(name, row)).join(".");
   const textOf = (name, row) => all.texts[name][all.columns[name][row]];
   const bits = (row) => all.columns.gates[row];
@@ -192,7 +218,7 @@
   }
 
   // -- the trades of the backtest ---------------------------------------------------------------------------
-  const trades = data.trades;
+  const trades = data.trades ? unpacked(data.trades) : null;
   const tradeTable = document.getElementById("all-trades");
   if (tradeTable && trades) {
     const { columns, texts } = trades;
