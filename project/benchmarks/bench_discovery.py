@@ -50,7 +50,7 @@ def run() -> dict[str, float]:
             begun = time.perf_counter()
             for event_type in spec.events:
                 scores = score_event(markets[symbol], event_type, events[event_type], spec)
-                write_parquet(Path(folder) / f"{event_type}.{symbol}.parquet", scores)
+                write_parquet(Path(folder) / f"{event_type}.{symbol}.parquet", scores, is_passing=True)
                 rows += len(scores)
             seconds[symbol] = time.perf_counter() - begun
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -203,13 +204,14 @@ def _cells(
 ) -> dict[tuple[str, str, str], list[_Cell]]:
     """The atoms of each block that occur in the discovery fold, by symbol and state."""
     found: dict[tuple[str, str, str], list[_Cell]] = {name: [] for name in names}
+    before_cut = np.concatenate([[0], np.cumsum(days.day < cut)]).tolist()
     for (policy, horizon, state_id), runs in days.series.items():
         kind = kinds.get(state_id.removeprefix(WITHOUT), ATOMS)
         is_joint = state_id.startswith(ATOM_PREFIX)
         if is_joint != (kind == ATOMS) or (policy, horizon, kind) not in names:
             continue
         for run in runs:
-            stop = run.start + int(np.searchsorted(days.day[run.start : run.stop], cut))
+            stop = run.start + before_cut[run.stop] - before_cut[run.start]
             if stop > run.start:
                 found[policy, horizon, kind].append(_Cell(run.symbol, state_id, run.start, stop))
     return {name: sorted(cells, key=lambda cell: (cell.symbol, cell.state_id)) for name, cells in found.items()}
@@ -243,16 +245,22 @@ def _shares(
     """Hypotheses with an observed atom, their blocks, and the share of each atom in their events."""
     atoms = means.mean.shape[1]
     counts = np.zeros((len(names), atoms))
-    covers: list[dict[tuple[str, str], Floats]] = []
     running = np.concatenate([[0.0], np.cumsum(days.values["n"])])
     for index, name in enumerate(names):
+        first, last = ([getattr(cell, end) for cell in cells[name]] for end in ("start", "stop"))
+        counts[index, : len(first)] = running[last] - running[first]
+
+    @functools.cache
+    def masks(atoms_of: tuple[tuple[str, str], ...]) -> dict[tuple[str, str], Floats]:
+        """By state and scope 1 for each atom that a hypothesis on it holds; many blocks have the same atoms."""
         found: dict[tuple[str, str], Floats] = {}
-        for slot, cell in enumerate(cells[name]):
-            counts[index, slot] = running[cell.stop] - running[cell.start]
-            for state_id in _covered(cell.state_id):
-                for scope in (cell.symbol, POOLED):
+        for slot, (symbol, cell) in enumerate(atoms_of):
+            for state_id in _covered(cell):
+                for scope in (symbol, POOLED):
                     found.setdefault((state_id, scope), np.zeros(atoms))[slot] = 1.0
-        covers.append(found)
+        return found
+
+    covers = [masks(tuple((cell.symbol, cell.state_id) for cell in cells[name])) for name in names]
     place = {name: index for index, name in enumerate(names)}
     block = np.zeros(len(register), np.int64)
     share = np.zeros((len(register), atoms))

@@ -75,8 +75,7 @@ def event_days(scores: Mapping[str, pl.DataFrame]) -> EventDays:
     series: dict[tuple[str, str, str], list[Series]] = {}
     frames, offset = [], 0
     for symbol in sorted(scores):
-        frame, starts = _runs(scores[symbol])
-        keys = frame[starts].select(SERIES).rows() if len(starts) else []
+        frame, starts, keys = _runs(scores[symbol])
         for key, start, stop in zip(keys, starts, [*starts[1:], len(frame)], strict=False):
             series.setdefault(key, []).append(Series(symbol, offset + int(start), offset + int(stop)))
         frames.append(frame)
@@ -90,17 +89,24 @@ def event_days(scores: Mapping[str, pl.DataFrame]) -> EventDays:
     )
 
 
-def _runs(frame: pl.DataFrame) -> tuple[pl.DataFrame, Integers]:
-    """The rows by series and day, and the first row of each series."""
+def _runs(frame: pl.DataFrame) -> tuple[pl.DataFrame, Integers, list[tuple[str, str, str]]]:
+    """The rows by series and day, and the first row and the name of each series."""
     starts = _starts(frame)
+    keys = _keys(frame, starts)
     day = frame["day"].to_numpy()
     falls = np.zeros(len(day), dtype=bool)
     falls[1:] = day[1:] <= day[:-1]
     falls[starts] = False
-    if falls.any() or frame[starts].select(SERIES).is_duplicated().any():
+    if falls.any() or len(set(keys)) < len(keys):
         frame = frame.sort(*SERIES, "day")
         starts = _starts(frame)
-    return frame, starts
+        keys = _keys(frame, starts)
+    return frame, starts, keys
+
+
+def _keys(frame: pl.DataFrame, starts: Integers) -> list[tuple[str, str, str]]:
+    columns = [frame[name].gather(starts).to_list() for name in SERIES]
+    return list(zip(*columns, strict=True))
 
 
 def _starts(frame: pl.DataFrame) -> Integers:

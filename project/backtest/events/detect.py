@@ -67,8 +67,12 @@ def detect_hits(
     events: Sequence[CompiledEvent],
     symbol: str,
     states: Mapping[str, CompiledState] = _NO_STATES,
+    held: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Every bar at which a type's condition holds, as `detect_events` gives them but without silence after any."""
+    """Every bar at which a type's condition holds, as `detect_events` gives them but without silence after any.
+
+    `held` is what `evaluate_states` gives for the rows of `frame`, where that is at hand.
+    """
     if not events:
         return pl.DataFrame(schema=event_schema(states))
     evaluation = Evaluation.of_frame(frame)
@@ -88,7 +92,7 @@ def detect_hits(
     at = np.concatenate(rows)
     stamp = pl.col("timestamp").dt.strftime("%Y%m%dT%H%M")
     return (
-        pl.DataFrame([frame["timestamp"], *_conditions(frame, states)])[at]
+        pl.DataFrame([frame["timestamp"], *_conditions(frame, states, held)])[at]
         .with_columns(
             pl.Series("event_type", types, dtype=pl.String),
             pl.lit(symbol).alias("symbol"),
@@ -112,9 +116,9 @@ def outside_cooldowns(hits: pl.DataFrame, events: Iterable[CompiledEvent]) -> pl
     return pl.concat(kept)
 
 
-def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState]) -> list[pl.Series]:
+def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState], held: pl.DataFrame | None) -> list[pl.Series]:
     """One text column a state dimension: the value that holds at the bar, null where none does."""
-    held = evaluate_states(frame, states.values())
+    held = evaluate_states(frame, states.values()) if held is None else held
     dimensions = held.select(
         pl.coalesce(
             pl.lit(None, dtype=pl.String),

@@ -75,14 +75,21 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is unreadable: {fault}. {MEND}") from None
 
 
-def write_parquet(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
-    """Write one Parquet file (zstd) with `metadata` in its footer, atomically; the same frame gives the same bytes.
+def write_parquet(
+    path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None, *, is_passing: bool = False
+) -> None:
+    """Write one Parquet file with `metadata` in its footer, atomically; the same frame gives the same bytes.
 
+    It is packed well (zstd), or quickly (lz4, without statistics, not flushed) where `is_passing`: what one stage of a
+    run hands another.
     It is encoded in memory: Polars reports a full disk as a fault of the file's format.
     """
     encoded = io.BytesIO()
-    frame.write_parquet(encoded, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
-    with replacing(path) as temporary:
+    if is_passing:
+        frame.write_parquet(encoded, compression="lz4", statistics=False, metadata=metadata)
+    else:
+        frame.write_parquet(encoded, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
+    with replacing(path, flush=not is_passing) as temporary:
         temporary.write_bytes(encoded.getbuffer())
 
 

@@ -72,9 +72,16 @@ def run(plan: Plan, partition: str) -> Outcome:
     start = quarter_bounds(quarter)[0]
     frame = perpetual_frame(plan, definitions, symbol, first, end, inputs_of(definitions))
     needs = {name: missing_datasets(frame, event, definitions.columns) for name, event in definitions.events.items()}
-    short = frame.filter(pl.col("timestamp") >= start - SHORT_LOOKBACK_BARS * BAR)
+    states = evaluate_states(frame, definitions.states.values())
+    first_of = {is_short: start - SHORT_LOOKBACK_BARS * BAR if is_short else first for is_short in (True, False)}
     found = [
-        detect_hits(short if is_short else frame, chosen, symbol, definitions.states)
+        detect_hits(
+            frame.filter(pl.col("timestamp") >= first_of[is_short]),
+            chosen,
+            symbol,
+            definitions.states,
+            states.filter(pl.col("timestamp") >= first_of[is_short]),
+        )
         for is_short, chosen in _by_reach(definitions, needs).items()
     ]
     hits = pl.concat(found).filter(pl.col("timestamp") >= start)
@@ -82,7 +89,7 @@ def run(plan: Plan, partition: str) -> Outcome:
     masks = {name: taint_mask(event.columns, datasets) for name, event in definitions.events.items()}
     bars = _taint(plan, symbol, start - _reach(definitions), end)
     hits = with_taint(hits, bars, definitions.events, definitions.features, masks)
-    states = evaluate_states(frame, definitions.states.values()).with_columns(
+    states = states.with_columns(
         frame["is_gap"],
         frame.select(definitions.bar_expressions["expected_volatility"].polars())
         .to_series()
@@ -91,8 +98,8 @@ def run(plan: Plan, partition: str) -> Outcome:
     states = states.filter(pl.col("timestamp") >= start)
     places = (plan.root.quarter_hits, plan.root.quarter_states, plan.root.quarter_needs)
     outputs = tuple(place(plan.run_id, symbol, quarter) for place in places)
-    write_parquet(outputs[0], hits)
-    write_parquet(outputs[1], states)
+    write_parquet(outputs[0], hits, is_passing=True)
+    write_parquet(outputs[1], states, is_passing=True)
     write_json(outputs[2], needs)
     return Outcome(outputs=outputs, summary={"bars": len(states), "hits": len(hits)})
 

@@ -58,7 +58,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
         if only in (None, event_type):
             occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
             scores = score_event(market, event_type, occurrences, definitions)
-            write_parquet(path, scores)
+            write_parquet(path, scores, is_passing=True)
             rows += len(scores)
         if path.is_file():
             outputs.append(path)
