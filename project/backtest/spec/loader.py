@@ -45,8 +45,14 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 200
 """Levels of a YAML file: more than any spec has, fewer than what can be built."""
 _LINE_START: Final = re.compile(r"^[ \t?:-]*", re.MULTILINE)
+BAR_EXPRESSIONS: Final = (
+    "expected_volatility", "fallback_direction", "average_true_range", "event_move", "bar_turnover_usd",
+    "spot_turnover_usd", "spot_gap",
+)  # fmt: skip
+"""The fields of the discovery settings that are expressions over bars."""
 DEFAULT_CONTRACT: Final = "default"
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -299,6 +305,39 @@ class _UniqueKeyLoader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
+@dataclass(frozen=True)
+class _Models:
+    """The files of a spec as their models, before they are held against each other."""
+
+    columns: dict[str, Column]
+    gates: Gates
+    costs: Costs
+    discovery: Discovery
+    evaluation: Evaluation
+    backtest: BacktestSettings
+    simulation: Simulation
+    known_defects: tuple[KnownDefect, ...]
+    calendars: dict[str, Calendar]
+    features: dict[str, Feature]
+    states: dict[str, State]
+    events: dict[str, Event]
+    templates: dict[str, Template]
+    filters: dict[str, Filter]
+    strategies: dict[str, Strategy]
+    contracts: dict[str, Contract]
+
+    @property
+    def ontology(self) -> dict[str, Any]:
+        """What decides what a search finds."""
+        names = ("columns", "calendars", "features", "states", "events", "contracts", "gates", "costs", "discovery")
+        verbs = {**self.templates, **self.filters}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "templates": verbs,
+            "known_defects": self.known_defects,
+        }
+
+
 class _Reader:
     """Collects models and faults while reading one spec folder."""
 
@@ -311,128 +350,111 @@ class _Reader:
         self.faults: list[str] = []
 
     def read(self) -> Spec | None:
+        """The spec; None where there are faults."""
+        self._check_places()
+        models = self._models()
+        spec = None if models is None else self._compiled(models)
+        return None if self.faults else spec
+
+    def _check_places(self) -> None:
         for name in self.names:
             folder, _, file = name.rpartition("/")
             stem = file.removesuffix(".yaml")
             if folder not in self.FOLDERS and (folder or stem not in self.FILES):
                 allowed = [*(f"{known}/" for known in self.FOLDERS), *(f"{known}.yaml" for known in self.FILES)]
                 self.faults.append(f"{name}: nothing is read from here; files lie in {', '.join(allowed)}")
-        columns = self._single("columns", TypeAdapter(dict[str, Column])) or {}
-        gates = self._single("gates", TypeAdapter(Gates))
-        costs = self._single("costs", TypeAdapter(Costs))
-        discovery = self._single("discovery", TypeAdapter(Discovery))
-        evaluation = self._single("evaluation", TypeAdapter(Evaluation))
-        backtest = self._single("backtest", TypeAdapter(BacktestSettings))
-        simulation = self._single("simulation", TypeAdapter(Simulation))
-        known_defects = self._known_defects()
-        calendars = dict(self._folder("calendars", Calendar, "name"))
-        features = dict(self._folder("features", Feature, "name"))
-        states = dict(self._folder("states", State, "name"))
-        events = dict(self._folder("events", Event, "event_type"))
+
+    def _models(self) -> _Models | None:
+        """Every file on its own, as its model; None where one does not fit."""
         verbs = dict(self._folder("templates", _template_model, "template_verb"))
-        templates = {name: verb for name, verb in verbs.items() if isinstance(verb, Template)}
-        filters = {name: verb for name, verb in verbs.items() if isinstance(verb, Filter)}
-        strategies = dict(self._folder("strategies", Strategy, "strategy"))
-        contracts = dict(self._folder("contracts", Contract, "symbol"))
-        if DEFAULT_CONTRACT not in contracts:
+        models = _Models(
+            columns=self._single("columns", TypeAdapter(dict[str, Column])) or {},
+            gates=self._single("gates", TypeAdapter(Gates)),
+            costs=self._single("costs", TypeAdapter(Costs)),
+            discovery=self._single("discovery", TypeAdapter(Discovery)),
+            evaluation=self._single("evaluation", TypeAdapter(Evaluation)),
+            backtest=self._single("backtest", TypeAdapter(BacktestSettings)),
+            simulation=self._single("simulation", TypeAdapter(Simulation)),
+            known_defects=self._known_defects(),
+            calendars=dict(self._folder("calendars", Calendar, "name")),
+            features=dict(self._folder("features", Feature, "name")),
+            states=dict(self._folder("states", State, "name")),
+            events=dict(self._folder("events", Event, "event_type")),
+            templates={name: verb for name, verb in verbs.items() if isinstance(verb, Template)},
+            filters={name: verb for name, verb in verbs.items() if isinstance(verb, Filter)},
+            strategies=dict(self._folder("strategies", Strategy, "strategy")),
+            contracts=dict(self._folder("contracts", Contract, "symbol")),
+        )
+        if DEFAULT_CONTRACT not in models.contracts:
             self.faults.append(
                 f"contracts/{DEFAULT_CONTRACT}.yaml: is missing; it says what holds for every other symbol"
             )
-        if (
-            self.faults
-            or gates is None
-            or costs is None
-            or discovery is None
-            or evaluation is None
-            or simulation is None
-            or backtest is None
-        ):
-            return None
+        return None if self.faults else models
 
-        for name in sorted(set(columns) & set(features)):
-            self.faults.append(f"features/{name}.yaml: {name!r} is a bar column already")
-        self._check_calendars(calendars, columns)
-        self._check_templates(templates)
-        self._check_filters(filters, templates)
-        compiled_features = self._compile_features(columns, features)
-        names = [*columns, *features]
-        compiled_states = {name: self._compile_state(state, names) for name, state in states.items()}
-        self._check_state_ids(compiled_states)
-        for verb in sorted(
-            filters.keys() & {name for state in compiled_states.values() if state for name in state.values}
-        ):
-            self.faults.append(f"templates/{verb}.yaml: {verb!r} is the id of a state already")
-        compiled_filters = {
+    def _compiled(self, models: _Models) -> Spec:
+        """Expressions compiled, and names that files give each other followed; faults are collected."""
+        self._check_names(models)
+        names = [*models.columns, *models.features]
+        features = self._compile_features(models.columns, models.features)
+        states = {name: self._compile_state(state, names) for name, state in models.states.items()}
+        filters = {
             verb: CompiledFilter(one, condition)
-            for verb, one in filters.items()
+            for verb, one in models.filters.items()
             if (condition := self._compile(f"templates/{verb}.yaml", "condition", one.condition, names, "boolean"))
         }
-        compiled_events = {
-            name: self._compile_event(event, names, columns, compiled_features, states, verbs)
-            for name, event in events.items()
+        verbs: dict[str, Template | Filter] = {**models.templates, **models.filters}
+        events = {
+            name: self._compile_event(event, names, models.columns, features, models.states, verbs)
+            for name, event in models.events.items()
         }
-        self._check_filtered_events(events, compiled_filters, compiled_states)
-        self._check_strategies(strategies, events)
-        compiled_strategies = {
-            name: self._compile_strategy(strategy, names, compiled_events) for name, strategy in strategies.items()
-        }
-        for name in gates.overrides:
-            if name not in events:
-                self.faults.append(f"gates.yaml: overrides name {name!r}, no such event.{did_you_mean(name, events)}")
-        for name in discovery.atom_states:
-            if name not in states:
-                self.faults.append(
-                    f"discovery.yaml: atom_states name {name!r}, no such state.{did_you_mean(name, states)}"
-                )
-        self._check_planted(simulation, events, compiled_states)
-        self._check_defects(known_defects, columns)
+        strategies = {name: self._compile_strategy(one, names, events) for name, one in models.strategies.items()}
         bar_expressions = {
-            field: self._compile("discovery.yaml", field, getattr(discovery, field), names, "number")
-            for field in (
-                "expected_volatility",
-                "fallback_direction",
-                "average_true_range",
-                "event_move",
-                "bar_turnover_usd",
-                "spot_turnover_usd",
-                "spot_gap",
-            )
+            field: self._compile("discovery.yaml", field, getattr(models.discovery, field), names, "number")
+            for field in BAR_EXPRESSIONS
         }
-        if self.faults:
-            return None
-        models = {
-            "columns": columns,
-            "calendars": calendars,
-            "features": features,
-            "states": states,
-            "events": events,
-            "templates": verbs,
-            "contracts": contracts,
-            "gates": gates,
-            "costs": costs,
-            "discovery": discovery,
-            "known_defects": known_defects,
-        }
+        self._check_state_ids(states, models.filters)
+        self._check_filtered_events(models.events, filters, states)
+        self._check_planted(models.simulation, models.events, states)
         return Spec(
-            columns=columns,
-            calendars=calendars,
-            features=compiled_features,
-            states={name: state for name, state in compiled_states.items() if state is not None},
-            events={name: event for name, event in compiled_events.items() if event is not None},
-            templates=templates,
-            filters=compiled_filters,
-            strategies={name: entry for name, entry in compiled_strategies.items() if entry is not None},
-            contracts=contracts,
-            gates=gates,
-            costs=costs,
-            discovery=discovery,
-            evaluation=evaluation,
-            backtest=backtest,
-            simulation=simulation,
-            known_defects=known_defects,
-            bar_expressions={field: value for field, value in bar_expressions.items() if value is not None},
-            ontology_hash=_hash(_plain(models)),
+            columns=models.columns,
+            calendars=models.calendars,
+            features=features,
+            states=_known(states),
+            events=_known(events),
+            templates=models.templates,
+            filters=filters,
+            strategies=_known(strategies),
+            contracts=models.contracts,
+            gates=models.gates,
+            costs=models.costs,
+            discovery=models.discovery,
+            evaluation=models.evaluation,
+            backtest=models.backtest,
+            simulation=models.simulation,
+            known_defects=models.known_defects,
+            bar_expressions=_known(bar_expressions),
+            ontology_hash=_hash(_plain(models.ontology)),
         )
+
+    def _check_names(self, models: _Models) -> None:
+        """What can be said before anything is compiled."""
+        for name in sorted(models.columns.keys() & models.features.keys()):
+            self.faults.append(f"features/{name}.yaml: {name!r} is a bar column already")
+        self._check_calendars(models.calendars, models.columns)
+        self._check_templates(models.templates)
+        self._check_filters(models.filters, models.templates)
+        self._check_strategies(models.strategies, models.events)
+        for name in models.gates.overrides:
+            if name not in models.events:
+                self.faults.append(
+                    f"gates.yaml: overrides name {name!r}, no such event.{did_you_mean(name, models.events)}"
+                )
+        for name in models.discovery.atom_states:
+            if name not in models.states:
+                self.faults.append(
+                    f"discovery.yaml: atom_states name {name!r}, no such state.{did_you_mean(name, models.states)}"
+                )
+        self._check_defects(models.known_defects, models.columns)
 
     # -- files to models ------------------------------------------------------------------------------
 
@@ -549,13 +571,15 @@ class _Reader:
         kept = {state_id: compiled for state_id, compiled in values.items() if compiled is not None}
         return CompiledState(state, kept) if len(kept) == len(values) else None
 
-    def _check_state_ids(self, states: Mapping[str, CompiledState | None]) -> None:
+    def _check_state_ids(self, states: Mapping[str, CompiledState | None], filters: Mapping[str, Filter]) -> None:
         owner: dict[str, str] = {ALL_STATES: "the state that always holds"}
         for name, state in states.items():
             for state_id in state.values if state is not None else ():
                 if state_id in owner:
                     self.faults.append(f"states/{name}.yaml: the state id {state_id!r} is taken by {owner[state_id]}")
                 owner[state_id] = f"states/{name}.yaml"
+        for verb in sorted(filters.keys() & owner.keys()):
+            self.faults.append(f"templates/{verb}.yaml: {verb!r} is the id of a state already")
 
     def _compile_event(
         self,
@@ -776,6 +800,11 @@ def _described(error: Mapping[str, Any], content: Any) -> str:
         return f"{where}: {message}"
     found = str(error.get("input", content))[:60]
     return f"{where}: found {found!r}; {message[:1].lower()}{message[1:]}"
+
+
+def _known(compiled: Mapping[str, T | None]) -> dict[str, T]:
+    """Those that could be compiled."""
+    return {name: one for name, one in compiled.items() if one is not None}
 
 
 def _plain(value: Any) -> Any:

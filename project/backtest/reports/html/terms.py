@@ -119,7 +119,10 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
         "Control of false discoveries in levels: families of events first, events inside them, then single hypotheses "
         "(Bogomolov and others 2021).",
     ),
-    "tier_a": ("Tier A", "Survives the strictest test: family-wise p at most 0.05 over the whole search."),
+    "tier_a": (
+        "Tier A",
+        "Survives the strictest test: a family-wise p over the whole search, held to the level in spec/gates.yaml.",
+    ),
     "day_cluster": (
         "Day cluster",
         "All trades of a day, on all symbols, count as one observation, since they see the same market. Otherwise one "
