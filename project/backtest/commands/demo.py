@@ -45,7 +45,7 @@ def demo(workers: Workers = None) -> None:
         end=start + dt.timedelta(days=described.days),
         workers=workers,
         cache=cache_asked(),
-        parameters={"source": "simulated", "venue": "simulated", "strategies": "blueprints"},
+        parameters={"source": "simulated", "venue": "simulated", "strategies": "portfolio"},
     )
     report = executed(request, (*BASELINE, *TRADED))
     print_quality(root, report)

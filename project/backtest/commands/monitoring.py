@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +16,7 @@ from backtest.errors import BacktestError, MisuseError
 from backtest.terminal_output import print_json, show
 
 if TYPE_CHECKING:
+    from backtest.monitoring.freshness import Freshness
     from backtest.pipeline.feature_drift import Usage
     from backtest.pipeline.kill_switch import Limits
 
@@ -69,7 +72,35 @@ def monitor_data_freshness(
         )
     for finding in report.findings:
         print(f"finding: {finding}", file=sys.stderr)
+    checks = [
+        (f"{row.newest.symbol} {row.newest.layer} {row.newest.dataset}", row.status, _behind(row))
+        for row in report.rows
+    ]
+    findings = [("finding", "STALE", finding) for finding in report.findings]
+    _leave(None, "data_freshness", "OK" if report.is_fresh else "STALE", moment, [*findings, *checks])
     raise typer.Exit(0 if report.is_fresh else 1)
+
+
+def _behind(row: Freshness) -> str:
+    newest = "nothing there" if row.newest.stamp is None else f"last complete {row.newest.stamp:%Y-%m-%d %H:%M} UTC"
+    return newest if row.staleness_bars is None else f"{newest}, {row.staleness_bars:,} bars behind"
+
+
+def _leave(
+    run_id: str | None,
+    monitor: str,
+    status: str,
+    moment: dt.datetime,
+    checks: Sequence[tuple[str, str, str]],
+    symbol: str | None = None,
+) -> None:
+    """Keep the monitor's word for the report; where that fails it is said, and changes nothing else."""
+    from backtest.lake.monitors import leave_word
+    from backtest.lake.paths import DataRoot
+
+    unkept = leave_word(DataRoot.from_environment(), run_id, monitor, status, moment, checks, symbol=symbol)
+    if unkept is not None:
+        print(f"warning: {unkept}", file=sys.stderr)
 
 
 def monitor_feature_drift(
@@ -97,7 +128,15 @@ def monitor_feature_drift(
         report = examine_drift(DataRoot.from_environment(), spec_root(), run_id, symbol, windows)
     except (BacktestError, OSError) as fault:
         print(f"error: {fault}", file=sys.stderr)
+        with contextlib.suppress(MisuseError):
+            _leave(run_id, "feature_drift", "UNKNOWN", _moment(None), [("drift", "UNKNOWN", str(fault))], symbol)
         raise typer.Exit(CANNOT_TELL) from None
+    found = [
+        (one.feature, "DRIFT", "significant and large" if one.psi is None else f"index {one.psi:.2f}")
+        for one in report.drifted
+    ]
+    told = found or [("features", "OK", f"none of {len(report.features)} has drifted")]
+    _leave(run_id, "feature_drift", "DRIFT" if found else "OK", _moment(None), told, symbol)
     if as_json:
         print_json(report.as_json())
         raise typer.Exit(1 if report.drifted else 0)
@@ -249,6 +288,11 @@ def validate_oos_window(
         print(f"error: {fault}", file=sys.stderr)
         raise typer.Exit(CANNOT_TELL) from None
     verdict = judged_window(start, end, searched)
+    asked = f"{eval_start} … {eval_end}"
+    told = [(asked, "OVERLAP", obstacle) for obstacle in verdict.obstacles] or [
+        (asked, "FREE", "free of the run's search")
+    ]
+    _leave(run_id, "oos_window", "FREE" if verdict.is_free else "OVERLAP", _moment(None), told)
     if as_json:
         print_json(verdict.as_json())
     elif verdict.is_free:

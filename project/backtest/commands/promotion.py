@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backtest.command_options import RequiredRunId, Workers, spec_root
 from backtest.run_results import say_next
-from backtest.terminal_output import show
+from backtest.terminal_output import print_json, show
 
 if TYPE_CHECKING:
     from backtest.lake.paths import DataRoot
     from backtest.pipeline.runner import RunReport
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was written as JSON instead of tables.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,28 +25,36 @@ def register(app: typer.Typer) -> None:
     app.command("promote")(promote)
 
 
-def walk_forward(run_id: RequiredRunId, workers: Workers = None) -> None:
+def walk_forward(run_id: RequiredRunId, workers: Workers = None, as_json: AsJson = False) -> None:
     """Do the discovery of a finished run again inside rolling training windows; tell what it earned in the windows after.
 
     Example: backtest walk-forward --run-id run_20250228
     """
+    from backtest.lake.files import read_json
     from backtest.pipeline.runs import WALK_FORWARD
 
     report, root = _executed(run_id, WALK_FORWARD, workers)
+    if as_json:
+        print_json(read_json(root.walk_forward(report.run_id, "walk_forward.json")))
+        return
     print_walk_forward(root, report.run_id)
     say_next(f"which candidates are promoted: backtest promote --run-id {report.run_id}")
 
 
-def promote(run_id: RequiredRunId, workers: Workers = None) -> None:
+def promote(run_id: RequiredRunId, workers: Workers = None, as_json: AsJson = False) -> None:
     """Hold the candidates of a finished run to the promotion: profile, robustness, walk-forward, overfitting, backtest.
 
     What is missing of robustness and walk-forward is made first; what is there and unchanged is kept.
 
     Example: backtest promote --run-id run_20250228
     """
+    from backtest.lake.files import read_json
     from backtest.pipeline.runs import EVALUATION, PROMOTION, WALK_FORWARD
 
     report, root = _executed(run_id, (*EVALUATION, *WALK_FORWARD, *PROMOTION, "report"), workers)
+    if as_json:
+        print_json(read_json(root.promotions(report.run_id, "promotions.json")))
+        return
     print_walk_forward(root, report.run_id)
     print_promotions(root, report.run_id)
     say_next(f"each gate with its reason, candidate by candidate: {root.report(report.run_id) / 'promotion.html'}")

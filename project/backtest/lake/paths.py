@@ -198,6 +198,16 @@ class DataRoot:
     def kill_switch_status(self, run_id: str) -> Path:
         return self.run(run_id) / "kill_switch_status.json"
 
+    def monitor_word(self, run_id: str | None, monitor: str, symbol: str | None = None) -> Path:
+        """The last word of a monitor on a run, or on the lake where there is no run."""
+        folder = self.lake if run_id is None else self.run(run_id)
+        name = monitor if symbol is None else f"{monitor}__{checked_symbol(symbol)}"
+        return folder / "monitors" / f"{name}.json"
+
+    def monitor_words(self, run_id: str | None) -> list[Path]:
+        """What monitors left of a run, or of the lake."""
+        return sorted(self.monitor_word(run_id, "any").parent.glob("*.json"))
+
     def live(self, run_id: str) -> Path:
         """Where a live account that trades the run's blueprints leaves its equity and fills."""
         return self.path / "live" / checked_run_id(run_id)

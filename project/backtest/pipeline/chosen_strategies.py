@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from backtest.strategies.rules import TradingRule
 
 BLUEPRINTS: Final = "blueprints"
-EXAMPLE: Final = "Example: STRATEGIES=vol_shock_mr_v1, or STRATEGIES=blueprints for what the run itself finds."
+PORTFOLIO: Final = "portfolio"
+"""Few of the run's blueprints, chosen by the rule of spec/backtest.yaml; `BLUEPRINTS` are all of them."""
+EXAMPLE: Final = (
+    "Example: STRATEGIES=vol_shock_mr_v1, or STRATEGIES=portfolio for a few of what the run itself finds, "
+    "STRATEGIES=blueprints for all of it."
+)
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,15 @@ def check_names(text: str | None, spec: Spec, root: DataRoot, run_id: str | None
     names = asked_names(text)
     known = {alias: name for name, found in spec.strategies.items() for alias in (name, *found.model.aliases)}
     for name in names:
-        if name in known or name == BLUEPRINTS or (run_id is not None and name.startswith(f"{run_id}.")):
+        if name in known or name in (BLUEPRINTS, PORTFOLIO) or (run_id is not None and name.startswith(f"{run_id}.")):
             continue
         if any(name.startswith(f"{run}.") for run in runs_with_blueprints(root)):
             blueprint(root, name)
             continue
         raise MisuseError(
-            f"STRATEGIES names {name[:80]!r}, which is no strategy.{did_you_mean(name, [*known, BLUEPRINTS])} "
-            f"There are: {', '.join(spec.strategies)}; {BLUEPRINTS} for all of the run, or the id of a blueprint. "
+            f"STRATEGIES names {name[:80]!r}, which is no strategy.{did_you_mean(name, [*known, BLUEPRINTS, PORTFOLIO])} "
+            f"There are: {', '.join(spec.strategies)}; {BLUEPRINTS} for all of the run, {PORTFOLIO} for few of them, or the id "
+            "of a blueprint. "
             "Add one: docs/adding_a_strategy.md"
         )
     return tuple(dict.fromkeys(known.get(name, name) for name in names))
@@ -81,12 +87,56 @@ def chosen_rules(plan: Plan, spec: Spec) -> list[ChosenRule]:
 def _rules(name: str, plan: Plan, spec: Spec) -> Sequence[ChosenRule]:
     from backtest.strategies.rules import rule_of_strategy
 
+    if name == PORTFOLIO:
+        return [_of_blueprint(entry) for entry in _few(plan, spec)]
     if name == BLUEPRINTS:
         return [_of_blueprint(entry) for entry in run_blueprints(plan.root, plan.run_id)]
     if name in spec.strategies:
         rule = rule_of_strategy(spec.strategies[name], spec, plan.symbols, spec.backtest.sizing)
         return [ChosenRule(name, rule)]
     return [_of_blueprint(blueprint(plan.root, name))]
+
+
+def _few(plan: Plan, spec: Spec) -> list[Blueprint]:
+    """The run's blueprints that are traded together, by the results of their days in the discovery fold."""
+    import polars as pl
+
+    from backtest.discovery.folds import Folds
+    from backtest.lake.files import read_json, read_parquet
+    from backtest.spec.models import POOLED
+    from backtest.strategies.selection import few_of
+
+    found = run_blueprints(plan.root, plan.run_id)
+    design = read_json(plan.root.design(plan.run_id))
+    end = Folds.from_json(design).discovery_end_day
+    days: dict[str, dict[int, float]] = {}
+    for one in found:
+        event = str(one.event_type)
+        scopes = design["tested"][event] if one.scope == POOLED else [one.scope]
+        scores = [read_parquet(plan.root.scores(plan.run_id, event, symbol)) for symbol in scopes]
+        policy, horizon, direction = _traded(plan, event, one.blueprint_id.removeprefix(f"{plan.run_id}."))
+        own = pl.concat(scores).filter(
+            (pl.col("policy") == policy)
+            & (pl.col("horizon") == horizon)
+            & (pl.col("state_id") == one.state_id)
+            & (pl.col("day") < end)
+        )
+        sums = own.group_by("day").agg((direction * pl.col("sum_y").sort().sum()).alias("y"))
+        days[one.blueprint_id] = dict(sums.select("day", "y").iter_rows())
+    return few_of(found, days, spec.backtest.portfolio)
+
+
+def _traded(plan: Plan, event_type: str, candidate_id: str) -> tuple[str, str, int]:
+    """Policy, horizon and direction of a candidate."""
+    import polars as pl
+
+    from backtest.lake.files import read_parquet
+
+    rows = read_parquet(
+        plan.root.candidates(plan.run_id, event_type), columns=["candidate_id", "policy", "horizon", "direction"]
+    )
+    policy, horizon, direction = rows.filter(pl.col("candidate_id") == candidate_id).row(0)[1:]
+    return str(policy), str(horizon), int(direction)
 
 
 def _of_blueprint(entry: Blueprint) -> ChosenRule:

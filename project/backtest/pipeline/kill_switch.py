@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest.errors import BacktestError, DataError, TooLittleDataError
 from backtest.lake.files import content_hash, write_json
 from backtest.lake.live import Kind, live_file, read_live
+from backtest.lake.monitors import leave_word
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot, checked_symbol
 from backtest.monitoring.kill_switch import (
@@ -92,6 +93,8 @@ def examine_and_write(
         if not manifest_exists:
             return report, f"there is no folder of run {run_id}, so no status file was written"
         write_json(root.kill_switch_status(run_id), report.as_json())
+        told = [(check.name, str(check.status), check.text) for check in report.checks]
+        leave_word(root, run_id, "kill_switch", report.status, now, told, symbol=symbol)
     except (BacktestError, OSError) as fault:
         text = f"{fault} An earlier status file, if there is one, does not hold any more."
         return _halted(report, broken("status_file", str(fault))), text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backtest.errors import DataError, RunError, SpecError
 from backtest.lake.cleaned import read_cleaned_quality
 from backtest.lake.files import read_json, read_parquet
+from backtest.lake.monitors import last_words
 from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, Market
 from backtest.outside_bytes import parsed_json
@@ -39,6 +40,31 @@ BACKTEST_TABLES: Final = {
     name: f"{name}.parquet"
     for name in ("metrics", "equity", "strategy_returns", "monthly", "costs", "capacity", "correlation", "trades")
 }
+LIVE_EDGE: Final = "live_edge"
+MONITORS: Final = {
+    "data_freshness": (
+        "Data freshness",
+        "Nobody has asked whether the lake's data are fresh.",
+        "backtest monitor-data-freshness",
+    ),
+    "kill_switch": (
+        "Kill switch",
+        "The kill switch has not been asked for this run.",
+        "backtest kill-switch --run-id {run_id} --symbol SYMBOL",
+    ),
+    "feature_drift": (
+        "Feature drift",
+        "No drift of features has been measured against this run.",
+        "backtest monitor-feature-drift --run-id {run_id} --symbol SYMBOL",
+    ),
+    "oos_window": (
+        "Out-of-sample window",
+        "No evaluation window has been checked against this run's search.",
+        "backtest validate-oos-window --run-id {run_id} --eval-start DAY --eval-end DAY",
+    ),
+    "watch": ("Watch", "This run is not being watched.", "backtest watch --run-id {run_id}"),
+}
+"""By the name a monitor leaves its word under: its title, what is said where it left none, and how it is asked."""
 MARKETS: Final[tuple[Market, ...]] = ("perp", "spot")
 
 
@@ -104,7 +130,8 @@ def input_files(root: DataRoot, run_id: str, symbols: Sequence[str]) -> list[Pat
         root.blueprints(run_id),
         root.events(run_id),
         root.event_quality(run_id),
-        root.kill_switch_status(run_id),
+        *root.monitor_words(None),
+        *root.monitor_words(run_id),
         root.placebo(run_id),
         root.robustness(run_id),
         root.robustness_checks(run_id),
@@ -271,23 +298,30 @@ def _backtest(root: DataRoot, run_id: str) -> BacktestResults | None:
 
 
 def _monitors(root: DataRoot, run_id: str) -> list[MonitorStatus | Missing]:
-    command = f"backtest kill-switch --run-id {run_id} --symbol SYMBOL"
-    record = earlier_record(root.kill_switch_status(run_id))
-    if record is None:
-        return [Missing("The kill switch has not been asked for this run.", command)]
-    checks = [check for check in record.get("checks") or () if isinstance(check, dict)]
-    return [
-        MonitorStatus(
-            name=f"Kill switch, {record.get('symbol')}",
-            status=str(record.get("status")),
-            checked_at=str(record.get("time")) if record.get("time") else None,
-            details=[
-                (str(check.get("name")), str(check.get("status")), str(check.get("text") or check.get("message") or ""))
-                for check in checks
-            ],
-            command=command,
-        )
-    ]
+    """The last word of every monitor, each once a symbol; what has not been asked is told with its command."""
+    words = last_words(root, run_id)
+    found: list[MonitorStatus | Missing] = []
+    for monitor, (name, text, command) in MONITORS.items():
+        own = [word for word in words if word["monitor"] == monitor]
+        asked = command.format(run_id=run_id)
+        found += [_word(name, word, asked) for word in own] or [Missing(text, asked)]
+        if monitor == "kill_switch":
+            found += [
+                MonitorStatus(f"Live edge, {word['symbol']}", check["status"], word["time"], _details([check]), asked)
+                for word in own
+                for check in word["checks"]
+                if check["name"] == LIVE_EDGE
+            ]
+    return found
+
+
+def _word(name: str, word: Mapping[str, Any], command: str) -> MonitorStatus:
+    title = name if word["symbol"] is None else f"{name}, {word['symbol']}"
+    return MonitorStatus(title, str(word["status"]), word["time"], _details(word["checks"]), command)
+
+
+def _details(checks: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(str(check["name"]), str(check["status"]), str(check["text"])) for check in checks]
 
 
 def _calibration() -> MeasuredErrorRates | Missing:

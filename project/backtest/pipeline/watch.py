@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backtest.errors import BacktestError, DataError, MisuseError, RunError
 from backtest.lake.files import read_json, write_json, write_text
+from backtest.lake.monitors import leave_word
 from backtest.lake.paths import DataRoot
 from backtest.monitoring.kill_switch import EXIT_CODES
 from backtest.monitoring.watching import Watched, changes, json_lines, message, prometheus_text
@@ -102,6 +103,12 @@ def one_round(
         for line in json_lines(watched[-1], moment.isoformat()):
             emit(line)
     n_undelivered = _alert(settings, stop, watched, moment, complain)
+    worst: Status = max((group.status for group in watched), key=EXIT_CODES.__getitem__, default="HALT")
+    told: list[tuple[str, str, str]] = [(group.symbol, group.status, "as the kill switch says") for group in watched]
+    told.append(("alerts", "WARN" if n_undelivered else "OK", f"{n_undelivered} changes not delivered yet"))
+    unkept = leave_word(settings.root, settings.run_id, "watch", worst, moment, told)
+    if unkept is not None:
+        complain(unkept)
     if settings.metrics_file is not None:
         text = prometheus_text(
             watched,
@@ -116,7 +123,7 @@ def one_round(
             settings.metrics_file.chmod(0o644)
         except (DataError, OSError) as fault:
             complain(f"the metrics file cannot be written: {fault}")
-    return max((group.status for group in watched), key=EXIT_CODES.__getitem__, default="HALT")
+    return worst
 
 
 def _staleness(settings: WatchSettings, moment: dt.datetime) -> list[tuple[str, str, str, int | None]]:

@@ -129,6 +129,14 @@ class Strategy(Model):
         )
 
 
+class PortfolioSettings(Model):
+    """Which of a run's own blueprints ``STRATEGIES=portfolio`` trades (`strategies.selection`)."""
+
+    most: Annotated[int, Field(ge=1, le=100)] = 6
+    most_per_event: Annotated[int, Field(ge=1, le=100)] = 1
+    max_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
+
+
 class BacktestSettings(Model):
     """The account a backtest trades; leverages are notional over equity, left out where there is no limit.
 
@@ -142,6 +150,7 @@ class BacktestSettings(Model):
 
     starting_equity_usd: Annotated[float, Field(gt=0, le=1e12)]
     sizing: Sizing
+    portfolio: PortfolioSettings = PortfolioSettings()
     max_strategy_leverage: Leverage | None = None
     max_symbol_leverage: Leverage | None = None
     max_leverage: Leverage | None = None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from backtest.reports.html.terms import term
+from backtest.reports.html.scripts import as_script
+from backtest.reports.html.terms import explanations, term
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -93,6 +94,7 @@ def list_page(template: str, *, title: str, assets: str, scripts: Sequence[str],
 
 
 def static_files() -> dict[str, str]:
-    """Style sheet and scripts, by their place in a report's folder."""
+    """Style sheet, scripts and the explanations of terms, by their place in a report's folder."""
     folder = resources.files(PACKAGE) / "static"
-    return {f"assets/{name}": (folder / name).read_text(encoding="utf-8") for name in STATIC}
+    files = {f"assets/{name}": (folder / name).read_text(encoding="utf-8") for name in STATIC}
+    return files | {"assets/terms.js": as_script("terms", explanations())}

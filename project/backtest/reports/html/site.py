@@ -23,11 +23,12 @@ from backtest.reports.html.pages.others import (
 from backtest.reports.html.pages.overview import overview, run_funnel
 from backtest.reports.html.pages.promotion import promotion_page
 from backtest.reports.html.pages.selection import file_name, with_pages
-from backtest.reports.html.pages.table import as_script, table_data
+from backtest.reports.html.pages.table import table_data
 from backtest.reports.html.pages.trades import trade_data
 from backtest.reports.html.pages.verdict import verdict
 from backtest.reports.html.rendering import list_page, static_files
 from backtest.reports.html.results import Missing, RunResults
+from backtest.reports.html.scripts import as_script
 
 LIST_FOLDER: Final = "_list"
 """Beside the runs' folders: what the list of all runs needs. No RUN_ID starts with ``_``."""

@@ -253,6 +253,14 @@ TERMS: Final[dict[str, tuple[str, str]]] = {
 
 
 def term(key: str, label: str | None = None) -> Markup:
-    """A name that explains itself when pointed at, focused or tapped; KeyError for a key that has no explanation."""
-    name, text = TERMS[key]
-    return element("button", label or name, type="button", class_="term", data_tip=text)
+    """A name that explains itself when pointed at, focused or tapped; KeyError for a key that has no explanation.
+
+    The explanation itself stands once in a report, in the script of `explanations`.
+    """
+    name, _ = TERMS[key]
+    return element("button", label or name, type="button", class_="term", data_term=key)
+
+
+def explanations() -> dict[str, str]:
+    """By key the text that a page shows at a term."""
+    return {key: text for key, (_, text) in TERMS.items()}

@@ -244,7 +244,8 @@ def test_axe_has_no_serious_finding(opened: Open, reports: Path, scheme: str) ->
 
 def test_a_table_of_twenty_thousand_opens_and_sorts_at_once(opened: Open, made_results: Any, reports: Path) -> None:
     from backtest.reports.html.pages.others import table_page
-    from backtest.reports.html.pages.table import as_script, table_data
+    from backtest.reports.html.pages.table import table_data
+    from backtest.reports.html.scripts import as_script
 
     results = made_results(n_hypotheses=20_000, n_passed=3, days=60, events_a_day=0.5)
     folder = reports / "large"

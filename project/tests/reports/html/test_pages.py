@@ -24,12 +24,13 @@ from backtest.reports.html.pages.overview import overview, run_funnel
 from backtest.reports.html.pages.promotion import promotion_page
 from backtest.reports.html.pages.rule import rule_in_words
 from backtest.reports.html.pages.selection import MOST_MISSES, MOST_PASSED, file_name, with_pages
-from backtest.reports.html.pages.table import as_script, table_data
+from backtest.reports.html.pages.table import table_data
 from backtest.reports.html.pages.trades import trade_data
 from backtest.reports.html.pages.verdict import of_candidates
 from backtest.reports.html.results import BacktestResults, RunResults
+from backtest.reports.html.scripts import as_script
 from backtest.reports.html.svg import Scale, date_ticks, element, path_of, round_step
-from backtest.reports.html.terms import TERMS, term
+from backtest.reports.html.terms import TERMS, explanations, term
 from backtest.spec.loader import Spec, load_spec
 
 Made = Callable[..., pl.DataFrame]
@@ -333,7 +334,8 @@ def test_an_events_colour_depends_on_the_spec_alone() -> None:
 
 
 def test_a_term_explains_itself_and_an_unknown_one_is_a_fault() -> None:
-    assert 'data-tip="The share of false discoveries' in term("q_value", "q")
+    assert term("q_value", "q") == '<button type="button" class="term" data-term="q_value">q</button>'
+    assert explanations()["q_value"].startswith("The share of false discoveries")
     with pytest.raises(KeyError):
         term("no_such_term")
 

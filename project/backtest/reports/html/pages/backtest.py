@@ -97,6 +97,13 @@ def _verdict(found: BacktestResults) -> str:
     )
     if formats.is_known(whole.get("sharpe_standard_error")):
         text += f" (standard error {formats.decimal(whole['sharpe_standard_error'], 2)})"
+    chosen, untouched = _portfolio(found, "in_sample"), _portfolio(found, "confirmation")
+    if chosen and untouched:
+        text += (
+            f". The days of the discovery fold, on which all was chosen, gave {formats.share(chosen['total_return'], 1)} "
+            f"(Sharpe ratio {formats.decimal(chosen['sharpe_ratio'], 2)}); the confirmation fold, which only let pass, gave "
+            f"{formats.share(untouched['total_return'], 1)} (Sharpe ratio {formats.decimal(untouched['sharpe_ratio'], 2)})"
+        )
     if after and after.get("n_days"):
         days = formats.plural(int(after["n_days"]), "day")
         return f"{text}. Out of sample: {formats.share(after['total_return'], 1)} in {days}."

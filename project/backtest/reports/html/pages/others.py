@@ -77,6 +77,13 @@ KINDS: Final[Mapping[str, str]] = {
     "HALT": "fail",
     "FAIL": "fail",
     "STALE": "fail",
+    "MISSING": "fail",
+    "UNKNOWN": "fail",
+    "UNREADABLE": "fail",
+    "DRIFT": "fail",
+    "OVERLAP": "fail",
+    "FREE": "pass",
+    "FRESH": "pass",
 }
 
 

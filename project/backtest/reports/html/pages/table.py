@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,14 +102,3 @@ def _short(dtype: pl.DataType, name: str) -> pl.Expr:
     if name in ONE_DECIMAL:
         return pl.col(name).round(1)
     return pl.col(name).round_sig_figs(DIGITS) if dtype.is_float() else pl.col(name)
-
-
-def as_script(name: str, value: Any) -> str:
-    """A script that hands `value` to the page; texts cannot end it early.
-
-    ``<``, ``>``, ``&`` and line separators are written as escapes, so that the file is the same text inside a page.
-    """
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'(window.BACKTEST=window.BACKTEST||{{}})["{name}"]={text};\n'

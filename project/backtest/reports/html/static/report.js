@@ -25,6 +25,8 @@
     });
   }
 
+  for (const name of document.querySelectorAll("[data-term]")) name.dataset.tip = (data.terms || {})[name.dataset.term] || "";
+
   // -- explanations -----------------------------------------------------------------------------------------
   const tip = make("div", { class: "tip", role: "tooltip", id: "tip", hidden: "" });
   document.body.append(tip);
@@ -76,15 +78,15 @@
   };
 
   // -- tables: of each column the distinct values, and which of them a row has, in digits of ninety characters ----
-  const DIGITS = {};
-  for (let code = 32, digit = 0; code < 127; code += 1) if (!"\"\\<>&".includes(String.fromCharCode(code))) DIGITS[String.fromCharCode(code)] = digit++;
+  const DIGITS = new Uint8Array(127);
+  for (let code = 32, digit = 0; code < 127; code += 1) if (!"\"\\<>&".includes(String.fromCharCode(code))) DIGITS[code] = digit++;
   const places = ({ v, s }, n) => {
     let size = 1;
     while (90 ** size < v.length) size += 1;
     const found = new Int32Array(n);
     for (let row = 0, at = 0; row < n; row += 1) {
       let place = 0;
-      for (let digit = 0; digit < size; digit += 1) place = place * 90 + DIGITS[s[at++]];
+      for (let digit = 0; digit < size; digit += 1) place = place * 90 + DIGITS[s.charCodeAt(at++)];
       found[row] = place;
     }
     return found;
@@ -187,8 +189,12 @@
       offer(name, name === "horizon" ? [...all.texts[name]].sort((a, b) => minutesOf(a) - minutesOf(b)) : all.texts[name], readable(name));
     }
     let haystack = null;
-    const nearness = (row) => (passedAll(row) ? 1e6 : bits(row) & 1 ? 1e4 - 1e3 * failedGates(row).length : -1e6) + (all.columns.after_cost_expectancy[row] ?? -1e3) / 10;
-    const nearnesses = Float64Array.from({ length: all.n }, (_, row) => nearness(row));
+    const net = all.columns.after_cost_expectancy, gates = all.columns.gates, nearnesses = new Float64Array(all.n);
+    for (let row = 0; row < all.n; row += 1) {
+      let failed = 0;
+      for (let left = everyGate & ~gates[row]; left; left &= left - 1) failed += 1;
+      nearnesses[row] = (failed === 0 ? 1e6 : gates[row] & 1 ? 1e4 - 1e3 * failed : -1e6) + (net[row] ?? -1e3) / 10;
+    }
     const isTested = (row) => Boolean(bits(row) & 1);
     const fitsVerdict = (value, row) => value === "passed" ? passedAll(row) : value === "tested" ? isTested(row) : value === "missed" ? isTested(row) && !passedAll(row)
       : value === "untested" ? !isTested(row) : isTested(row) && failedGates(row)[0] === value;
