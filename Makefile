@@ -130,6 +130,18 @@ compile: .venv/.installed ## byte-compile all Python under project/
 bench: .venv/.installed ## measure time and memory of the benchmarks under project/benchmarks
 	@.venv/bin/python project/benchmarks/run.py
 
+.PHONY: fuzz
+fuzz: .venv/.installed ## feed 100,000 changed inputs to every parser of outside bytes; takes hours
+	@.venv/bin/python project/tests/fuzzing/run.py
+
+.PHONY: crash
+crash: .venv/.installed ## kill a full run at 100 random moments and compare what the next run leaves; takes an hour
+	@.venv/bin/python project/tests/crashes/kill_at_random_moments.py
+
+.PHONY: audit
+audit: .venv/.installed ## write sbom.cdx.json, the locked requirements with their hashes as a CycloneDX list
+	@PYTHONWARNINGS=ignore .venv/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application --output-reproducible --output-format JSON --output-file sbom.cdx.json
+
 .PHONY: lock
 lock: .venv/.installed ## write the three requirements files from pyproject.toml; needs the network
 	@.venv/bin/python project/scripts/requirements.py lock

@@ -115,12 +115,10 @@ def schema() -> None:
 
 def _blueprints(root: DataRoot, name: str) -> list[Blueprint]:
     """Those of a file or run, or the one with that id."""
-    from pathlib import Path
-
-    from backtest.pipeline.blueprint_files import blueprint, blueprints_of, runs_with_blueprints
+    from backtest.pipeline.blueprint_files import blueprint, blueprints_of, names_a_file, runs_with_blueprints
 
     runs = runs_with_blueprints(root)
-    if not Path(name).is_file() and name not in runs and any(name.startswith(f"{run_id}.") for run_id in runs):
+    if not names_a_file(name) and name not in runs and any(name.startswith(f"{run_id}.") for run_id in runs):
         return [blueprint(root, name)]
     return blueprints_of(root, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,17 +39,23 @@ def file_blueprints(path: Path) -> list[Blueprint]:
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path} has {size:,} bytes; blueprints of at most {MAX_FILE_BYTES:,} are read.")
         text = path.read_text(encoding="utf-8")
-    except OSError as fault:
-        raise DataError(f"{path} cannot be read: {fault.strerror or fault}.") from None
     except UnicodeDecodeError as fault:
         raise DataError(f"{path} is no UTF-8 text: {fault.reason} at byte {fault.start}.") from None
+    except (OSError, ValueError) as fault:
+        why = fault.strerror if isinstance(fault, OSError) else None
+        raise DataError(f"{str(path)[:200]!r} cannot be read: {why or fault}.") from None
     return parse_blueprints(text, str(path))
+
+
+def names_a_file(text: str) -> bool:
+    """Whether there is a file of that path; False for what cannot be one (too long, NUL), where `Path.is_file` may raise."""
+    return os.path.isfile(text)  # noqa: PTH113
 
 
 def blueprints_of(root: DataRoot, file_or_run: str) -> list[Blueprint]:
     """Those of a file where the text is the path of one, else of the run of that name."""
     path = Path(file_or_run)
-    if path.is_file() or path.suffix == ".jsonl" or "/" in file_or_run:
+    if names_a_file(file_or_run) or path.suffix == ".jsonl" or "/" in file_or_run:
         return file_blueprints(path)
     root.require()
     return run_blueprints(root, file_or_run)

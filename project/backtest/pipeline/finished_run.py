@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
-from backtest.errors import RunError, did_you_mean
+from backtest.errors import DataError, MisuseError, RunError, did_you_mean
 from backtest.lake.files import read_json
-from backtest.lake.paths import DataRoot
+from backtest.lake.paths import DataRoot, checked_symbol
 from backtest.pipeline.runs import Request
 
 
@@ -20,16 +20,18 @@ def request_for_run(root: DataRoot, spec_root: Path, run_id: str) -> Request:
             f"there is no discovery of a run {run_id} in {root.path}.{did_you_mean(run_id, known)} Runs: "
             f"{', '.join(known[-10:]) or 'none'}. Make one: make discover-edges RUN_ID={run_id}"
         )
-    manifest = read_json(root.run_manifest(run_id))
-    start, end = (
-        dt.datetime.fromisoformat(manifest[name]) if manifest.get(name) else None for name in ("start", "end")
-    )
+    path = root.run_manifest(run_id)
+    manifest = read_json(path)
+    try:
+        start, end = (
+            dt.datetime.fromisoformat(manifest[name]) if manifest.get(name) else None for name in ("start", "end")
+        )
+        symbols = tuple(checked_symbol(str(symbol)) for symbol in manifest["symbols"])
+        parameters = dict(manifest["parameters"])
+    except (AttributeError, KeyError, TypeError, ValueError, MisuseError) as fault:
+        raise DataError(
+            f"{path} is not the manifest of a run: {fault!r:.200}. Make the run again: make discover-edges RUN_ID={run_id}"
+        ) from None
     return Request(
-        root=root,
-        spec_root=spec_root,
-        run_id=run_id,
-        symbols=tuple(manifest["symbols"]),
-        start=start,
-        end=end,
-        parameters=manifest["parameters"],
+        root=root, spec_root=spec_root, run_id=run_id, symbols=symbols, start=start, end=end, parameters=parameters
     )

@@ -338,3 +338,9 @@ def test_a_term_explains_itself_and_an_unknown_one_is_a_fault() -> None:
     assert explanations()["q_value"].startswith("The share of false discoveries")
     with pytest.raises(KeyError):
         term("no_such_term")
+
+
+def test_a_backtest_without_a_single_trade_has_a_page(made_results: Any) -> None:
+    trades = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5).backtest.trades.clear()
+    found = trade_data(trades)
+    assert (found["n"], found["all"], found["start"]) == (0, 0, None)

@@ -22,7 +22,9 @@ def packed(values: pl.Series) -> dict[str, Any]:
     A place has as many digits, the highest first, as the last one needs.
     """
     distinct = values.unique().sort(nulls_last=True)
-    places = values.replace_strict(distinct, np.arange(len(distinct)), return_dtype=_integer()).to_numpy()
+    places = (
+        values.replace_strict(distinct, np.arange(len(distinct)), return_dtype=_integer()).to_numpy().astype(np.int64)
+    )
     characters = np.frombuffer(ALPHABET.encode("ascii"), dtype=np.uint8)
     digits = np.empty((len(values), width(len(distinct))), dtype=np.uint8)
     for digit in range(digits.shape[1] - 1, -1, -1):

@@ -62,7 +62,7 @@ def trade_data(trades: pl.DataFrame) -> dict[str, Any]:
     size = pl.col("notional")
     figures = own.select(
         *(pl.col(name).fill_null("") for name in CODED),
-        ((pl.col("entry_time") - pl.lit(start)).dt.total_minutes()).alias("entry"),
+        ((pl.col("entry_time") - pl.col("entry_time").min()).dt.total_minutes()).alias("entry"),
         (pl.col("side") + 10 * (pl.col("leg") > 0).cast(pl.Int32)).alias("side"),
         (pl.col("bars_held") * BAR_MINUTES).alias("held"),
         size.round(0).cast(pl.Int64).alias("notional"),
