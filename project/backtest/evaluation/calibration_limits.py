@@ -11,9 +11,10 @@ import numpy as np
 from backtest.evaluation.calibration import PROCEDURES
 from backtest.evaluation.error_rates import ALL_PLANTED
 
-FULL_NULL_WORLDS: Final = 40
-"""From so many null worlds on the limits of the full size hold."""
-FULL_PLANTED_WORLDS: Final = 8
+FULL_NULL_WORLDS: Final = 100
+"""From so many null worlds on, half of what is planned, the limits of the full size hold."""
+FULL_PLANTED_WORLDS: Final = 20
+"""The same for worlds with edges of one strength."""
 NULL_KINDS: Final = ("null", "random signs", "shifted days")
 """Kinds of worlds in which every discovery is false, simulated or made of real bars."""
 NOMINAL: Final = {"tree_bh": 0.10, "tier_a": 0.05, "significant": 0.10, "confirmed": 0.10}
