@@ -65,6 +65,8 @@ class CodeHashes:
         return self._direct[module]
 
     def _imported(self, module: str, path: Path, source: bytes) -> Iterator[str]:
+        if module == self._package:
+            return  # it hands out names of what lies inside it, which no stage asks it for
         is_package = path.name == "__init__.py"
         package = module if is_package else module.rpartition(".")[0]
         if self._is_followed(module):

@@ -7,7 +7,7 @@ import pytest
 from backtest.pipeline.code_hash import CodeHashes
 
 SOURCES = {
-    "__init__.py": "",
+    "__init__.py": "def opened():\n    import backed.unrelated",
     "stage.py": """
 from typing import TYPE_CHECKING
 from .numeric import mean
