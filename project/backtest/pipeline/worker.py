@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from backtest.errors import BacktestError
 from backtest.lake.files import content_hash
@@ -29,10 +29,6 @@ from backtest.pipeline.stage import Outcome, Plan
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-
-
-NEEDED_SOON: Final = ("polars", "backtest.spec.loader", "backtest.features.build", "backtest.states.evaluate", "numba")
-"""What most stages import; a worker does so while it waits for its first task."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +101,7 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for module in NEEDED_SOON:
-        if not connection.poll():  # a task that waits imports what it needs itself
-            importlib.import_module(module)
+    importlib.import_module("polars")
     while True:
         try:
             function, arguments, keywords = connection.recv()
