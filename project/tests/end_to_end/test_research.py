@@ -164,7 +164,9 @@ def test_one_event_without_the_others_scores_is_scored_and_nothing_is_claimed(si
     assert not found["gate_significant"].any()
     assert not found["gate_phase2_final"].any()
     earlier = pl.read_parquet(io.BytesIO(before["VOL_SHOCK"]))
-    assert found["p_value"].equals(earlier["p_value"])
+    assert found["t_stat"].equals(earlier["t_stat"])
+    # The skewness that p is freed of is pooled over the events that there are scores of.
+    assert (found["p_value"] - earlier["p_value"]).abs().max() < 0.01
     others = {path.parent.name: path.read_bytes() for path in folder.glob("*/candidates.parquet")}
     assert {name for name in before if before[name] != others[name]} == {"VOL_SHOCK"}
     # It is recorded as tried, and the confirmation fold stays closed.

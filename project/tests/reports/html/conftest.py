@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 REPOSITORY = Path(__file__).resolve().parents[4]
-HOSTILE = '</script><script>window.hostile=1</script><img src=x onerror="window.hostile=1">"\'&{{7*7}}'
+HOSTILE = '</script><script>window.hostile=1</script><img src=x onerror="window.hostile=1">"\'&{{5.44*5.44}}'
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
