@@ -26,7 +26,7 @@ from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers,
 from backtest.discovery.hypotheses import Trial, event_trials
 from backtest.discovery.second_legs import SecondLeg, pair_leg, spot_leg
 from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
-from backtest.engine.costs import market_impact, round_trip_cost, taker_fees
+from backtest.engine.costs import RoundTrip, round_trip_cost
 from backtest.events.taint import any_tainted, counted_before
 from backtest.spec.models import ALL_STATES
 
@@ -246,7 +246,7 @@ class MadeTrades:
 
     `event` indexes the given events, `bar`, `entry` and `exit` are bars of the market. Returns, `funding`, `favourable` and
     `adverse` are fractions of the first leg's notional, of a position on `side`; `cost` is what either side pays besides
-    funding, `fees` and `impact` its parts, for both legs where there are two.
+    funding, for both legs where there are two.
     """
 
     event: Integers
@@ -257,9 +257,7 @@ class MadeTrades:
     gross: Floats
     abnormal: Floats
     volatility: Floats
-    cost: Floats
-    fees: Floats
-    impact: Floats
+    cost: RoundTrip
     turnover_usd: Floats
     funding: Floats
     favourable: Floats
@@ -307,17 +305,12 @@ def trades_made(market: SymbolMarket, trial: Trial, at: Integers, direction: Flo
         volatility,
         market.turnover_usd[bar],
     )
-    charged = spec.costs.for_contract(spec.contract(market.symbol))
-    fees = taker_fees(charged, days[0]) + taker_fees(charged, days[1])
-    impact = market_impact(spec.costs, volatility, market.turnover_usd[bar])
     turnover, suspect = market.turnover_usd[bar], any_tainted(market.tainted_before, bar, exit_)
     truth = None if market.planted_drift is None else planted_truth(market.planted_drift, entry, exit_, side)
     if leg is not None:
         drift = drift - leg.mean_bar_return[bar]
         volatility = leg.difference_volatility[bar]
         cost = cost + leg.round_trip_cost(spec, *days, entry, exit_, bar)
-        fees = fees + leg.fees(spec, *days)
-        impact = impact + market_impact(spec.costs, leg.volatility[bar], leg.turnover_usd[bar])
         turnover = np.minimum(turnover, leg.turnover_usd[bar])
         suspect = suspect | any_tainted(leg.tainted_before, bar, exit_)
         if truth is not None:
@@ -332,8 +325,6 @@ def trades_made(market: SymbolMarket, trial: Trial, at: Integers, direction: Flo
         abnormal=abnormal_returns(made.gross[kept], side, exit_ - entry, drift),
         volatility=volatility,
         cost=cost,
-        fees=fees,
-        impact=impact,
         turnover_usd=turnover,
         funding=made.funding[kept],
         favourable=made.favourable[kept],
@@ -348,8 +339,8 @@ def _sums(market: SymbolMarket, made: MadeTrades, trial: Trial, members: Boolean
         market.day[made.bar],
         standardised(made.abnormal, made.volatility, trial.horizon_bars),
         made.abnormal,
-        made.cost,
-        made.impact,
+        made.cost.total,
+        made.cost.impact,
         np.log(made.turnover_usd),
         made.funding,
         made.favourable,

@@ -12,7 +12,7 @@ import polars as pl
 from backtest.cleaning.taint import SPOT_BIT
 from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers, TwoLegs
 from backtest.discovery.truth import PLANTED_DRIFT, planted_truth
-from backtest.engine.costs import BPS, market_impact, round_trip_cost, taker_fees
+from backtest.engine.costs import BPS, RoundTrip, market_impact, round_trip_cost, taker_fees
 from backtest.events.taint import counted_before
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ class SecondLeg:
 
     def round_trip_cost(
         self, spec: Spec, entry_days: Integers, exit_days: Integers, entry: Integers, exit_: Integers, bar: Integers
-    ) -> Floats:
-        """Cost of each round trip of this leg without funding (fraction of its notional); of spot with what is borrowed.
+    ) -> RoundTrip:
+        """Cost of each round trip of this leg without funding; of spot with interest on what is borrowed.
 
         `bar` is where each trade was decided, `entry` and `exit_` the bars it is held between.
         """
         if self.is_spot:
             impact = market_impact(spec.costs, self.volatility[bar], self.turnover_usd[bar])
-            return spot_cost(spec.costs, self.symbol, entry_days, exit_days, exit_ - entry) + impact
+            return spot_cost(spec.costs, self.symbol, entry_days, exit_days, exit_ - entry, impact)
         return round_trip_cost(
             spec.costs,
             spec.contract(self.symbol),
@@ -69,11 +69,6 @@ class SecondLeg:
             self.turnover_usd[bar],
         )
 
-    def fees(self, spec: Spec, entry_days: Integers, exit_days: Integers) -> Floats:
-        """The taker fees in `round_trip_cost` (fraction of this leg's notional)."""
-        costs = spec.costs.spot if self.is_spot else spec.costs.for_contract(spec.contract(self.symbol))
-        return np.asarray(taker_fees(costs, entry_days) + taker_fees(costs, exit_days))
-
     def truth(self, entry: Integers, exit_: Integers, side: Floats) -> Floats:
         """What this leg earns on average because of what was planted; NaN for spot, whose basis reverts of itself."""
         if self.is_spot or self.planted_drift is None:
@@ -81,12 +76,15 @@ class SecondLeg:
         return planted_truth(self.planted_drift, entry, exit_, side)
 
 
-def spot_cost(costs: Costs, symbol: str, entry_days: Integers, exit_days: Integers, bars_held: Integers) -> Floats:
-    """Two fees, two half-spreads and the interest of a spot leg without its impact (fraction of its notional)."""
+def spot_cost(
+    costs: Costs, symbol: str, entry_days: Integers, exit_days: Integers, bars_held: Integers, impact: Floats
+) -> RoundTrip:
+    """Two fees, two half-spreads and the interest of a spot leg, (n,) trades, beside its impact."""
     spot = costs.spot
     half_spread = spot.half_spread_bps.get(symbol, spot.half_spread_bps["default"]) * BPS
     fees = taker_fees(spot, entry_days) + taker_fees(spot, exit_days)
-    return np.asarray(fees + 2.0 * half_spread + spot.borrow_bps_per_day * BPS * bars_held / BARS_PER_DAY)
+    interest = spot.borrow_bps_per_day * BPS * bars_held / BARS_PER_DAY
+    return RoundTrip(fees, np.full(len(fees), 2.0 * half_spread), impact, interest)
 
 
 def spot_leg(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -45,6 +46,35 @@ def market_impact(
     return np.asarray(costs.impact_coefficient * volatility * np.sqrt(participation))
 
 
+@dataclass(frozen=True)
+class RoundTrip:
+    """What round trips cost without funding, (n,) fractions of notional.
+
+    Attributes
+    ----------
+    fees, spread, impact : of both fills.
+    interest : on what is borrowed.
+    """
+
+    fees: Floats
+    spread: Floats
+    impact: Floats
+    interest: Floats
+
+    @property
+    def total(self) -> Floats:
+        return self.fees + self.spread + self.impact + self.interest
+
+    def __add__(self, other: RoundTrip) -> RoundTrip:
+        """Of two legs of the same notional."""
+        return RoundTrip(
+            self.fees + other.fees,
+            self.spread + other.spread,
+            self.impact + other.impact,
+            self.interest + other.interest,
+        )
+
+
 def round_trip_cost(
     costs: Costs,
     contract: Contract,
@@ -54,8 +84,8 @@ def round_trip_cost(
     entry_prices: Floats,
     volatility: Floats,
     bar_turnover_usd: Floats,
-) -> Floats:
-    """Cost of each round trip without funding, as a fraction of notional.
+) -> RoundTrip:
+    """Cost of each round trip without funding.
 
     Parameters
     ----------
@@ -75,4 +105,5 @@ def round_trip_cost(
     impact = market_impact(costs, volatility, bar_turnover_usd)
     spread = np.maximum(2.0 * half_spread, tick_sizes(contract, entry_days) / entry_prices)
     charged = costs.for_contract(contract)
-    return np.asarray(taker_fees(charged, entry_days) + taker_fees(charged, exit_days) + spread + impact)
+    fees = taker_fees(charged, entry_days) + taker_fees(charged, exit_days)
+    return RoundTrip(fees, spread, impact, np.zeros(len(fees)))

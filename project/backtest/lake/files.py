@@ -119,12 +119,11 @@ def read_parquet(
 
 def require_schema(path: Path, frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> None:
     """DataError where a frame read from `path` lacks a column of `schema` or has it in another type; others may be there."""
-    missing = [name for name in schema if name not in frame.columns]
+    found = frame.schema
+    missing = [name for name in schema if name not in found]
     if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)[:500]}.")
-    other = [
-        f"{name} is {frame.schema[name]}, not {kind}" for name, kind in schema.items() if frame.schema[name] != kind
-    ]
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(found)[:500]}.")
+    other = [f"{name} is {found[name]}, not {kind}" for name, kind in schema.items() if found[name] != kind]
     if other:
         raise DataError(f"{path} has columns of other types:\n{listed(other)}\n{MEND}")
 

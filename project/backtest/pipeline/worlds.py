@@ -155,7 +155,7 @@ def occurrences(
         frame["close"].fill_null(np.nan).to_numpy(),
         values("expected_volatility"),
         values("bar_turnover_usd"),
-    )
+    ).total
     found = []
     for edge in edges:
         events = detect_events(frame, [spec.events[edge.event_type]], symbol)

@@ -125,9 +125,9 @@ def test_a_pair_pays_the_fees_of_both_contracts_both_spreads_and_both_impacts(sp
     spread_bps = 2 * 0.5 + 2 * 0.25
     # 20 bps x sqrt(10,000 / 1,000,000) and 30 bps x sqrt(10,000 / 250,000).
     impact_bps = 20 * 0.1 + 30 * 0.2
-    assert found.fees == pytest.approx([fees_bps * 1e-4])
-    assert found.impact == pytest.approx([impact_bps * 1e-4])
-    assert found.cost == pytest.approx([(fees_bps + spread_bps + impact_bps) * 1e-4])
+    assert found.cost.fees == pytest.approx([fees_bps * 1e-4])
+    assert found.cost.impact == pytest.approx([impact_bps * 1e-4])
+    assert found.cost.total == pytest.approx([(fees_bps + spread_bps + impact_bps) * 1e-4])
     assert found.turnover_usd.tolist() == [250_000.0]
 
 
@@ -137,7 +137,8 @@ def test_spot_pays_its_own_fees_and_spread_and_interest_for_each_bar_it_is_held(
     spread_bps = 2 * 0.5 + 2 * 1.5
     impact_bps = 20 * 0.1 + 30 * 0.2
     # 288 bps a day are one for each of six bars.
-    assert found.cost == pytest.approx([(fees_bps + spread_bps + impact_bps + 6) * 1e-4])
+    assert found.cost.total == pytest.approx([(fees_bps + spread_bps + impact_bps + 6) * 1e-4])
+    assert found.cost.interest == pytest.approx([6e-4])
     # Spot has no funding.
     assert found.funding == pytest.approx([3e-4])
 

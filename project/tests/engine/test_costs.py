@@ -52,7 +52,7 @@ def test_a_round_trip_pays_each_sides_fee_two_half_spreads_and_impact() -> None:
         np.array([1_000_000.0]),
     )
     # 4 + 5 bps of fees, 0.2 bps of spread, 20 bps x sqrt(1 %) of impact.
-    assert cost == pytest.approx(np.array([9e-4 + 0.2e-4 + 2e-4]))
+    assert cost.total == pytest.approx(np.array([9e-4 + 0.2e-4 + 2e-4]))
 
 
 def test_a_contract_with_fees_of_its_own_pays_those() -> None:
@@ -64,20 +64,20 @@ def test_a_contract_with_fees_of_its_own_pays_those() -> None:
     at = (np.array([FIRST + 9]), np.array([FIRST + 10]), np.array([50_000.0]), np.array([0.002]), np.array([1e6]))
     usual, other = (round_trip_cost(COSTS, contract, "BTCUSDT", *at) for contract in (CONTRACT, own))
     # 4 + 5 bps become 1 + 2; spread and impact stay.
-    assert usual - other == pytest.approx(np.array([6e-4]))
+    assert usual.total - other.total == pytest.approx(np.array([6e-4]))
 
 
 def test_the_spread_is_at_least_a_tick() -> None:
     at = np.array([FIRST + 20])
     cost = round_trip_cost(COSTS, CONTRACT, "BTCUSDT", at, at, np.array([1000.0]), np.array([0.0]), np.array([1e6]))
-    assert cost == pytest.approx(np.array([10e-4 + 1 / 1000]))
+    assert cost.total == pytest.approx(np.array([10e-4 + 1 / 1000]))
 
 
 @pytest.mark.parametrize("turnover", [0.0, np.nan])
 def test_no_turnover_gives_no_cost_rather_than_none(turnover: float) -> None:
     at = np.array([FIRST])
     cost = round_trip_cost(COSTS, CONTRACT, "X", at, at, np.array([1.0]), np.array([0.001]), np.array([turnover]))
-    assert np.isnan(cost).all()
+    assert np.isnan(cost.total).all()
 
 
 def test_a_contract_exists_between_its_days_and_has_the_rules_of_each() -> None:

@@ -123,7 +123,7 @@ def test_trades_against_spot_are_the_searchs_and_pay_what_it_counts(spec: Spec) 
     interest = legs["quantity"] * legs["entry_reference"] * spec.costs.spot.borrow_bps_per_day * 1e-4 * held / 288
     np.testing.assert_allclose(legs["funding"], interest, rtol=1e-9)
     days = market.day[legs["entry_bar"]], market.day[legs["exit_bar"]]
-    expected = spot_cost(spec.costs, SYMBOL, *days, held)
+    expected = spot_cost(spec.costs, SYMBOL, *days, held, np.zeros(len(held))).total
     cost = (legs["fees"] + legs["spread"] + legs["funding"]) / (legs["quantity"] * legs["entry_reference"])
     # The exit's costs are of the price then, and prices are rounded to ticks.
     np.testing.assert_allclose(cost, expected, rtol=0.03, atol=2e-6)

@@ -47,6 +47,8 @@ def calibration_report_page(results: RunResults, rates: MeasuredErrorRates) -> s
 
 
 def _tables(groups: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
+    # What most worlds speak for comes first; the stored figures are by name.
+    groups = dict(sorted(groups.items(), key=lambda entry: -entry[1]["worlds"]))
     nulls = {name: group for name, group in groups.items() if not group["is_planted"]}
     planted = {name: group for name, group in groups.items() if group["is_planted"]}
     if nulls:
