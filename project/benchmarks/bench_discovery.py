@@ -22,7 +22,8 @@ from backtest.discovery.hypotheses import longest_window_bars, register
 from backtest.discovery.scoring import CONFIRMATION, DISCOVERY, SymbolMarket, score_event
 from backtest.discovery.second_legs import SecondLeg
 from backtest.lake.files import read_parquet, write_parquet
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 
 NAME = "discovery, events to candidates, 5 years x 2 symbols"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")

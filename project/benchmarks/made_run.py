@@ -12,7 +12,7 @@ import polars as pl
 if TYPE_CHECKING:
     from backtest.pipeline.candidate_studies import SymbolBars
     from backtest.reports.html.results import RunResults
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 SPEC_ROOT = Path(__file__).resolve().parents[2] / "spec"
 START = dt.date(2023, 1, 1)

@@ -15,7 +15,7 @@ from backtest.features.build import build_features
 from backtest.states.evaluate import evaluate_states
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledEvent, CompiledFeature, Spec
+    from backtest.spec.compiled import CompiledEvent, CompiledFeature, Spec
 
 
 def definition_values(bars: pl.DataFrame, spec: Spec, event_type: str | None = None) -> pl.DataFrame:

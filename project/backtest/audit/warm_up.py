@@ -12,7 +12,7 @@ import polars as pl
 from backtest.features.build import build_features
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledFeature
+    from backtest.spec.compiled import CompiledFeature
 
 
 @dataclass(frozen=True)

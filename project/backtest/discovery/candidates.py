@@ -27,7 +27,7 @@ from backtest.discovery.sign_flips import Clusters, StepDown, effective_tests, s
 from backtest.discovery.skewness import adjusted_t, pooled_skewness, skewness_of_mean
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

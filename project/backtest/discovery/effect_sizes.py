@@ -31,7 +31,7 @@ from backtest.errors import DataError
 from backtest.spec.models import ALL_STATES, POOLED, horizon_bars
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -23,7 +23,7 @@ from backtest.discovery.second_legs import SecondLeg
 
 if TYPE_CHECKING:
     from backtest.discovery.hypotheses import Trial
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 TRADE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "event_bar": pl.Int64(),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 REGISTER_SCHEMA: Final[dict[str, pl.DataType]] = {
     "event_type": pl.String(),

@@ -21,7 +21,7 @@ from backtest.discovery.inference import ClusterT
 from backtest.discovery.scoring import DISCOVERY, SymbolMarket
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

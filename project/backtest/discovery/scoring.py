@@ -31,7 +31,7 @@ from backtest.events.taint import any_tainted, counted_before
 from backtest.spec.models import ALL_STATES
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
     from backtest.spec.models import SecondLeg as SecondLegName
 
 NO_FOLD, DISCOVERY, CONFIRMATION = 0, 1, 2

@@ -16,7 +16,7 @@ from backtest.engine.costs import BPS, RoundTrip, market_impact, round_trip_cost
 from backtest.events.taint import counted_before
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
     from backtest.spec.models import Costs
 
 BARS_PER_DAY: Final = 288

@@ -16,7 +16,7 @@ from backtest.evaluation.walk_forward import EXPOSURES, daily_bar_returns, with_
 if TYPE_CHECKING:
     from backtest.discovery.folds import Folds
     from backtest.discovery.scoring import SymbolMarket
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 DRIFT_FREE_SCHEMA: Final[dict[str, pl.DataType]] = {
     **SCORE_SCHEMA,

@@ -19,8 +19,8 @@ from backtest.spec.models import BAR_MINUTES, LONGEST_HORIZON_BARS, POOLED, hori
 
 if TYPE_CHECKING:
     from backtest.discovery.scoring import SymbolMarket
+    from backtest.spec.compiled import CompiledEvent, Spec
     from backtest.spec.evaluation import Robustness
-    from backtest.spec.loader import CompiledEvent, Spec
 
 Check = Literal["unchanged", "entry_delay", "horizon_neighbours", "parameter_neighbours"]
 TRADE: Final = ("event_type", "template_verb", "mirror_verb", "policy", "horizon", "state_id")

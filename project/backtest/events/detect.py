@@ -16,7 +16,7 @@ from backtest.expressions.evaluation import Evaluation, as_numbers
 from backtest.states.evaluate import evaluate_states
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledEvent, CompiledState
+    from backtest.spec.compiled import CompiledEvent, CompiledState
     from backtest.spec.models import Column
 
 EVENT_SCHEMA: Final[dict[str, pl.DataType]] = {

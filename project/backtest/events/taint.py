@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledEvent, CompiledFeature
+    from backtest.spec.compiled import CompiledEvent, CompiledFeature
 
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]

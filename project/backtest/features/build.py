@@ -13,7 +13,7 @@ from backtest.expressions.arrays import Floats
 from backtest.expressions.evaluation import Evaluation, as_numbers
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledFeature
+    from backtest.spec.compiled import CompiledFeature
 
 
 SHORT_LOOKBACK_BARS: Final = 2304

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from backtest.audit.look_ahead import Check, Frames
     from backtest.audit.warm_up import WarmUp
     from backtest.lake.paths import Market
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 STRETCH_BARS: Final = 288
 """Bars before a cut at which every definition has its whole look-back."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backtest.pipeline.executors import Workers
     from backtest.pipeline.real_bars import RealSpan
     from backtest.pipeline.worlds import Search
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
     from backtest.spec.models import PlantedEdge
 
 START: Final = dt.datetime(2023, 1, 1, tzinfo=dt.UTC)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backtest.discovery.hypotheses import Trial
     from backtest.discovery.scoring import SymbolMarket
     from backtest.pipeline.stage import Plan
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 N_OCCURRENCES: Final = 10
 MOST_CANDLES: Final = 72

@@ -12,7 +12,7 @@ from backtest.pipeline.blueprint_files import blueprint, run_blueprints, runs_wi
 
 if TYPE_CHECKING:
     from backtest.pipeline.stage import Plan
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
     from backtest.strategies.blueprints import Blueprint
     from backtest.strategies.rules import TradingRule
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backtest.monitoring.feature_drift import DriftWindows, FeatureDrift
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 DAY: Final = dt.timedelta(days=1)
 MAX_BLUEPRINT_BYTES: Final = 1 << 27

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backtest.pipeline.stage import Plan
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 BAR: Final = dt.timedelta(minutes=5)
 BAR_DATASETS: Final = ("ohlcv_5m", "ohlcv_1m")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backtest.monitoring.fill_exports import Fill, Origin
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 DAY: Final = dt.timedelta(days=1)
 MIN_BARS: Final = 12

@@ -22,7 +22,7 @@ from backtest.sources.binance_archive import DATASETS
 from backtest.sources.rows import Defect
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 VENUE: Final = "binance"
 Series = tuple[Market, str]

@@ -11,7 +11,7 @@ from backtest.pipeline.window import feature_files, symbol_frame, trading_frame
 
 if TYPE_CHECKING:
     from backtest.discovery.scoring import SymbolMarket
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 
 def market_files(plan: Plan, symbol: str) -> Sequence[Path]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from backtest.discovery.folds import Folds
     from backtest.evaluation.measured import MeasuredErrorRates
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 SIMULATED: Final = "simulated"
 BACKTEST_SUMMARY: Final = "summary.json"

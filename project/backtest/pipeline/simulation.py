@@ -9,7 +9,7 @@ from backtest.lake.files import write_json
 from backtest.lake.paths import DataRoot, Market
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 VENUE: Final = "simulated"
 

@@ -10,7 +10,7 @@ from backtest.pipeline.stage import Plan
 
 if TYPE_CHECKING:
     from backtest.evaluation.walk_forward import Fold
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 
 def run_folds(plan: Plan, spec: Spec) -> list[Fold]:

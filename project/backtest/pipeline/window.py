@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backtest.pipeline.stage import Json, Plan
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 
 def symbol_window(plan: Plan, symbol: str) -> tuple[dt.datetime, dt.datetime]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backtest.discovery.folds import Folds
     from backtest.discovery.scoring import SymbolMarket
     from backtest.sources.simulated import SimulatedMarket
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from backtest.errors import SpecError, did_you_mean
 from backtest.reports.rules import bars_and_hours, rule_rows
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledEvent, CompiledFeature, CompiledState, CompiledStrategy, Spec
+    from backtest.spec.compiled import CompiledEvent, CompiledFeature, CompiledState, CompiledStrategy, Spec
     from backtest.spec.models import Template
 
 

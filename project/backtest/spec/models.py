@@ -1,4 +1,4 @@
-"""What each kind of YAML file may say, as frozen models; cross-references are checked in `spec.loader`."""
+"""What each kind of YAML file may say, as frozen models; cross-references are checked in `spec.reader`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from backtest.expressions.arrays import UNKNOWN
 from backtest.expressions.evaluation import Evaluation, as_series
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import CompiledState
+    from backtest.spec.compiled import CompiledState
 
 
 def evaluate_states(frame: pl.DataFrame, states: Iterable[CompiledState]) -> pl.DataFrame:

@@ -25,7 +25,7 @@ from backtest.strategies.rules import (
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 BLUEPRINT_VERSION: Final = 2
 NOT_ASSESSED: Final = "not assessed"

@@ -11,7 +11,7 @@ from backtest.strategies.rules import TradingRule, compiled_text, definitions_of
 
 if TYPE_CHECKING:
     from backtest.expressions import Kind
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 KINDS: Final[dict[str, Kind]] = {
     "trigger": "boolean",

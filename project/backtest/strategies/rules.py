@@ -13,7 +13,7 @@ from backtest.spec.strategies import Atr, Sizing
 
 if TYPE_CHECKING:
     from backtest.expressions import CompiledExpression
-    from backtest.spec.loader import CompiledStrategy, Spec
+    from backtest.spec.compiled import CompiledStrategy, Spec
 
 ALWAYS = "True"
 """The condition that always holds."""

@@ -10,7 +10,7 @@ import polars as pl
 
 from backtest.audit.warm_up import WarmUp, measured_warm_up, worst_of
 from backtest.expressions import compile_expression
-from backtest.spec.loader import CompiledFeature
+from backtest.spec.compiled import CompiledFeature
 from backtest.spec.models import Feature
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

@@ -16,7 +16,8 @@ from backtest.discovery.forward_returns import opens_around
 from backtest.discovery.hypotheses import event_trials
 from backtest.discovery.inference import cluster_t
 from backtest.discovery.scoring import SymbolMarket, score_event
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

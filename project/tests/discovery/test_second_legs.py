@@ -16,7 +16,8 @@ from backtest.discovery.hypotheses import Trial
 from backtest.discovery.scoring import DISCOVERY, MadeTrades, SymbolMarket, trades_made
 from backtest.discovery.second_legs import SecondLeg, TwoLegs, difference_volatility, spot_leg
 from backtest.events.taint import counted_before
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 from backtest.spec.models import Contract, ContractPeriod, Costs, FeePeriod, Policy, SpotCosts
 
 BARS = 12

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.spec.loader import CompiledEvent
+from backtest.spec.compiled import CompiledEvent
 
 Floats = NDArray[np.float64]
 ANCHOR_BARS = 60

@@ -21,7 +21,8 @@ from backtest.events.quality import judge, symbol_quality
 from backtest.features.bar_columns import with_all_columns
 from backtest.features.build import build_features
 from backtest.reports.definitions import described
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 from backtest.states.evaluate import evaluate_states
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from backtest.events.detect import detect_events
-from backtest.spec.loader import CompiledEvent, load_spec
+from backtest.spec.compiled import CompiledEvent
+from backtest.spec.loader import load_spec
 from tests.events import cases
 
 SPEC = load_spec(Path(__file__).resolve().parents[3] / "spec")

@@ -15,7 +15,8 @@ from scipy import stats
 
 from backtest.features.bar_columns import with_all_columns
 from backtest.features.build import build_features
-from backtest.spec.loader import CompiledFeature, load_spec
+from backtest.spec.compiled import CompiledFeature
+from backtest.spec.loader import load_spec
 
 SPEC = load_spec(Path(__file__).resolve().parents[3] / "spec")
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

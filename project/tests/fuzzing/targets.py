@@ -366,7 +366,7 @@ def _spec_yaml(folder: Path) -> Callable[[bytes], object]:
         head = data.partition(b"\n")[0].removeprefix(b"#").decode("ascii", "replace").removesuffix(".yaml")
         kind = head.partition("/")[0]
         (folder / "x.yaml").write_bytes(data)
-        reader = loader._Reader(folder, ["x.yaml"])
+        reader = SpecReader(folder, ["x.yaml"])
         reader._validated("x.yaml", compiled.get(kind, compiled["events"]))
         if reader.faults:
             raise SpecError(reader.faults[0])

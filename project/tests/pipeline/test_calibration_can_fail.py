@@ -16,7 +16,8 @@ from backtest.evaluation.error_rates import summary
 from backtest.pipeline.calibration import START, World, world_seed
 from backtest.pipeline.worlds import Prepared, Search, prepare, search_prepared, world_bars
 from backtest.sources.simulated import SimulationSettings, simulate_market
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 
 SPEC = Path(__file__).resolve().parents[3] / "spec"
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")

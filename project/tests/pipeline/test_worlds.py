@@ -30,7 +30,8 @@ from backtest.pipeline.runs import FROM_RAW, Request, execute
 from backtest.pipeline.simulation import simulate_into_lake
 from backtest.pipeline.worlds import planted_drift, search, world_bars
 from backtest.sources.simulated import SimulatedMarket, SimulationSettings, plant_drift, simulate_market
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 from backtest.spec.models import PlantedEdge, horizon_bars
 
 SPEC = Path(__file__).resolve().parents[3] / "spec"

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from backtest.discovery.candidates import CANDIDATE_SCHEMA
-from backtest.spec.loader import Spec
+from backtest.spec.compiled import Spec
 from backtest.strategies.blueprints import Blueprint, SearchFacts, compile_blueprints
 
 SHIPPED = Path(__file__).resolve().parents[3] / "spec"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 from backtest.strategies.blueprints import Blueprint
 from tests.strategies.cases import SHIPPED, blueprints_from, passed
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from backtest.spec.loader import Spec
+from backtest.spec.compiled import Spec
 from backtest.strategies.blueprints import Blueprint, json_schema, to_jsonl
 from backtest.strategies.compiled import compile_rule
 from backtest.strategies.reading import parse_blueprints

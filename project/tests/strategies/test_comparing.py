@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backtest.spec.loader import Spec
+from backtest.spec.compiled import Spec
 from backtest.strategies.blueprints import Blueprint
 from backtest.strategies.comparing import Difference, differences, run_differences
 from tests.strategies.cases import blueprints_from, passed

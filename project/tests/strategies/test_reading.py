@@ -9,7 +9,7 @@ import pytest
 
 from backtest.errors import DataError
 from backtest.outside_bytes import nesting_depth
-from backtest.spec.loader import Spec
+from backtest.spec.compiled import Spec
 from backtest.strategies.blueprints import Blueprint, to_jsonl
 from backtest.strategies.compiled import compile_rule
 from backtest.strategies.reading import MAX_LINE_CHARACTERS, parse_blueprints

@@ -17,7 +17,7 @@ from backtest.evaluation.backtest_tables import traded_like_tested
 from backtest.events.detect import detect_events
 from backtest.pipeline.worlds import inputs_of, with_features, world_bars
 from backtest.sources.simulated import SimulationSettings, simulate_market
-from backtest.spec.loader import Spec
+from backtest.spec.compiled import Spec
 from backtest.strategies import parity
 from backtest.strategies.blueprints import Blueprint
 from backtest.strategies.compiled import CompiledRule, compile_rule

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from backtest.errors import SpecError
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 from backtest.strategies.compiled import compile_rule
 from backtest.strategies.rules import rule_of_strategy
 from tests.strategies.cases import SHIPPED

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from backtest.discovery.folds import Folds
     from backtest.pipeline.chosen_strategies import ChosenRule
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 TABLES: Final = ("trades", "trades_best", "equity", "strategy_returns", "skipped")
 """Written as Parquet only: they have as many rows as there are trades or bars."""

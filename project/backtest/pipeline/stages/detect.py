@@ -19,7 +19,7 @@ from backtest.pipeline.window import symbol_window
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.spec.loader import CompiledEvent, Spec
+    from backtest.spec.compiled import CompiledEvent, Spec
 
 SHORT_LOOKBACK_BARS: Final = 2304
 """Eight days: all but a few event types reach back no further, and are looked for from there."""

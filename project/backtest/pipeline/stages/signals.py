@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from backtest.discovery.forward_returns import Bars
     from backtest.pipeline.chosen_strategies import ChosenRule
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
     from backtest.strategies.compiled import CompiledRule
     from backtest.strategies.signals import Booleans, Integers, SymbolRows
 

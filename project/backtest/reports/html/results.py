@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backtest.discovery.folds import Folds
     from backtest.evaluation.measured import MeasuredErrorRates
     from backtest.reports.html.figures import Candles
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from backtest.reports.html.results import BacktestResults, RunResults
 from backtest.reports.html.scripts import as_script
 from backtest.reports.html.svg import Scale, date_ticks, element, path_of, round_step
 from backtest.reports.html.terms import TERMS, explanations, term
-from backtest.spec.loader import Spec, load_spec
+from backtest.spec.compiled import Spec
+from backtest.spec.loader import load_spec
 
 Made = Callable[..., pl.DataFrame]
 HOSTILE = "</script><script>alert(1)</script>\"'&<b>"

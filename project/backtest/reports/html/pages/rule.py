@@ -10,7 +10,7 @@ from backtest.reports.html.formats import words
 from backtest.spec.models import ALL_STATES, POOLED, horizon_bars
 
 if TYPE_CHECKING:
-    from backtest.spec.loader import Spec
+    from backtest.spec.compiled import Spec
     from backtest.spec.models import Policy
 
 
