@@ -351,13 +351,14 @@ def _spec_yaml(folder: Path) -> Callable[[bytes], object]:
     from pydantic import TypeAdapter
 
     from backtest.errors import SpecError
-    from backtest.spec import loader, models
+    from backtest.spec import models, reader
+    from backtest.spec.evaluation import Evaluation
     from backtest.spec.strategies import BacktestSettings, Strategy
 
     adapters: dict[str, Any] = {
         "events": models.Event, "features": models.Feature, "states": models.State, "templates": models.Template,
         "strategies": Strategy, "contracts": models.Contract, "calendars": models.Calendar, "gates": models.Gates,
-        "costs": models.Costs, "discovery": models.Discovery, "evaluation": loader.Evaluation, "backtest": BacktestSettings,
+        "costs": models.Costs, "discovery": models.Discovery, "evaluation": Evaluation, "backtest": BacktestSettings,
         "simulation": models.Simulation, "known_defects": tuple[models.KnownDefect, ...],
     }  # fmt: skip
     compiled = {kind: TypeAdapter(model) for kind, model in adapters.items()}
@@ -366,10 +367,10 @@ def _spec_yaml(folder: Path) -> Callable[[bytes], object]:
         head = data.partition(b"\n")[0].removeprefix(b"#").decode("ascii", "replace").removesuffix(".yaml")
         kind = head.partition("/")[0]
         (folder / "x.yaml").write_bytes(data)
-        reader = SpecReader(folder, ["x.yaml"])
-        reader._validated("x.yaml", compiled.get(kind, compiled["events"]))
-        if reader.faults:
-            raise SpecError(reader.faults[0])
+        found = reader.SpecReader(folder, ["x.yaml"])
+        found._validated("x.yaml", compiled.get(kind, compiled["events"]))
+        if found.faults:
+            raise SpecError(found.faults[0])
 
     return feed
 
