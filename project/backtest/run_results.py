@@ -101,6 +101,28 @@ def print_backtest(root: DataRoot, report: RunReport) -> None:
     print(f"Written to:\n  {root.backtest(report.run_id, 'summary.json').parent}")
 
 
+def print_walk_forward(root: DataRoot, run_id: str) -> None:
+    """The folds of a run's walk-forward and how overfitted its search is."""
+    from backtest.lake.files import read_json, read_parquet
+    from backtest.reports.promotion import fold_table, overfitting_text
+
+    show(fold_table(read_parquet(root.walk_forward(run_id, "folds.parquet"))))
+    print(overfitting_text(read_json(root.walk_forward(run_id, "walk_forward.json"))["overfitting"]))
+    print(f"Written to:\n  {root.reports('walk_forward', run_id)}")
+
+
+def print_promotions(root: DataRoot, run_id: str) -> None:
+    """Which candidates of a run are promoted, and the first reason against each of the others."""
+    from backtest.lake.files import read_parquet
+    from backtest.reports.promotion import promotion_counts, promotion_table
+
+    promotions = read_parquet(root.promotions(run_id, "promotions.parquet"))
+    print(f"\n{promotion_counts(promotions)}")
+    if len(promotions):
+        show(promotion_table(promotions))
+    print(f"Written to:\n  {root.reports('promotions', run_id)}")
+
+
 def say_next(text: str) -> None:
     """What an operator may want to do now."""
     print(f"\nNext: {text}")

@@ -24,7 +24,7 @@ def demo(workers: Workers = None) -> None:
     Example: backtest demo
     """
     from backtest.lake.paths import ENVIRONMENT_VARIABLE, DataRoot
-    from backtest.pipeline.runs import BASELINE, TRADED, Request
+    from backtest.pipeline.runs import DEMONSTRATION, Request
     from backtest.reports.planted import planted_comparison, planted_table
     from backtest.spec.loader import load_spec
 
@@ -47,7 +47,7 @@ def demo(workers: Workers = None) -> None:
         cache=cache_asked(),
         parameters={"source": "simulated", "venue": "simulated", "strategies": "portfolio"},
     )
-    report = executed(request, (*BASELINE, *TRADED))
+    report = executed(request, DEMONSTRATION)
     print_quality(root, report)
     print_candidates(root, report)
     print()

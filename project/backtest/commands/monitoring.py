@@ -275,6 +275,7 @@ def validate_oos_window(
 
     Example: backtest validate-oos-window --run-id run_20250228 --eval-start 2025-01-01 --eval-end 2025-07-01
     """
+    from backtest.lake.ledger import openings
     from backtest.lake.paths import DataRoot
     from backtest.monitoring.oos_window import DAY, first_free_day, judged_window, searched_window
     from backtest.pipeline.history import manifest_of
@@ -282,8 +283,11 @@ def validate_oos_window(
     start, end = parsed_window(eval_start, eval_end)
     if start is None or end is None:
         raise MisuseError("--eval-start and --eval-end are needed, as YYYY-MM-DD.")
+    root = DataRoot.from_environment()
     try:
-        searched = searched_window(manifest_of(DataRoot.from_environment(), run_id), run_id)
+        manifest = manifest_of(root, run_id)
+        searched = searched_window(manifest, run_id)
+        n_searches, n_evaluations = openings(root, manifest.get("symbols") or (), start.date(), end.date())
     except (BacktestError, OSError) as fault:
         print(f"error: {fault}", file=sys.stderr)
         raise typer.Exit(CANNOT_TELL) from None
@@ -294,7 +298,7 @@ def validate_oos_window(
     ]
     _leave(run_id, "oos_window", "FREE" if verdict.is_free else "OVERLAP", _moment(None), told)
     if as_json:
-        print_json(verdict.as_json())
+        print_json({**verdict.as_json(), "searches_on_it": n_searches, "evaluations_on_it": n_evaluations})
     elif verdict.is_free:
         side = "before" if verdict.is_before else "after"
         print(
@@ -305,7 +309,12 @@ def validate_oos_window(
         print(f"NOT out of sample: {eval_start} … {eval_end}: {obstacle}", file=sys.stderr)
     if not verdict.is_free:
         print(f"The first free day is {first_free_day(searched)}.", file=sys.stderr)
-    print("note: how often a window was evaluated before is not recorded yet, so it is not judged.", file=sys.stderr)
+    if n_searches + n_evaluations:
+        print(
+            f"note: {n_searches} searches and {n_evaluations} evaluations have read days of it, of any of the run's symbols "
+            "(ledger/searches.jsonl); the next look is not the first.",
+            file=sys.stderr,
+        )
     raise typer.Exit(0 if verdict.is_free else 1)
 
 

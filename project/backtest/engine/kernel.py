@@ -80,7 +80,8 @@ RULE: Final = _dtype("tick lot min_notional half_spread liquidation_fee", "since
 """Rules of a period; one that does not exist starts after the last bar."""
 INSTRUMENT: Final = _dtype(
     "open high low last_mark funding borrow impact_scale turnover impact_coefficient net_quantity net_cost "
-    "tick lot min_notional half_spread liquidation_fee taker maker bought sold",
+    "tick lot min_notional half_spread liquidation_fee taker maker bought sold "
+    "initial_long maintenance_long initial_short maintenance_short",
     "fillable cost_known period tier legs_open",
 )
 """One instrument at the current bar: its bar, its rules of the day, and what the account holds of it.
@@ -88,6 +89,7 @@ INSTRUMENT: Final = _dtype(
 impact_scale : impact of one side over the square root of an order in USD, as last known at the close before.
 net_quantity, net_cost : signed sums over open legs of quantity and of quantity × entry price.
 bought, sold : quantities of the orders at this open.
+initial_long … maintenance_short : margin rates of a spot market; NaN for a perpetual, whose brackets hold.
 """
 STRATEGY: Final = _dtype("used", "legs")
 """Notional at entry of a strategy's open legs, and their number."""
@@ -445,16 +447,29 @@ def _bracket(brackets: Floats, j: int, period: int, notional: float) -> int:
 
 
 @inside
-def _maintenance(brackets: Floats, j: int, period: int, notional: float) -> float:
-    b = _bracket(brackets, j, period, notional)
-    above = notional - brackets[j, period, b, FLOOR]
-    return float(brackets[j, period, b, BELOW] + brackets[j, period, b, RATE] * above)
+def _maintenance(brackets: Floats, instruments: Records, j: int, notional: float) -> float:
+    """Maintenance margin (USD) of a net notional, long above 0."""
+    instrument = instruments[j]
+    size = abs(notional)
+    rate = instrument.maintenance_long if notional > 0.0 else instrument.maintenance_short
+    if not np.isnan(rate):
+        return float(rate * size)
+    b = _bracket(brackets, j, instrument.period, size)
+    above = size - brackets[j, instrument.period, b, FLOOR]
+    return float(brackets[j, instrument.period, b, BELOW] + brackets[j, instrument.period, b, RATE] * above)
 
 
 @inside
-def _initial_rate(brackets: Floats, venue_leverage: float, j: int, period: int, notional: float) -> float:
-    b = _bracket(brackets, j, period, notional)
-    return float(1.0 / min(venue_leverage, brackets[j, period, b, LEVERAGE]))
+def _initial_rate(
+    brackets: Floats, venue_leverage: float, instruments: Records, j: int, side: float, notional: float
+) -> float:
+    """Initial margin of a position of `notional` USD on that side, as a fraction of it."""
+    instrument = instruments[j]
+    rate = instrument.initial_long if side > 0.0 else instrument.initial_short
+    if not np.isnan(rate):
+        return float(rate)
+    b = _bracket(brackets, j, instrument.period, notional)
+    return float(1.0 / min(venue_leverage, brackets[j, instrument.period, b, LEVERAGE]))
 
 
 @inside
@@ -574,7 +589,9 @@ def _allowed(
             price = instrument.open if m in (j, h) else instrument.last_mark
             notional = abs(instrument.net_quantity) * price
             gross += notional
-            margin_used += notional * _initial_rate(brackets, account[0].leverage, m, instrument.period, notional)
+            margin_used += notional * _initial_rate(
+                brackets, account[0].leverage, instruments, m, instrument.net_quantity, notional
+            )
     allowed = min(asked, (account[0].max_strategy_leverage * equity - used_by_strategy) / legs)
     if has_hedge:
         allowed = min(allowed, (account[0].max_leverage * equity - gross) / legs)
@@ -597,7 +614,8 @@ def _allowed(
             share = 1.0 if leg == 0 else ratio
             held_usd = abs(instruments[m].net_quantity) * instruments[m].open
             notional = held_usd + max(allowed, 0.0) * share
-            rate += share * _initial_rate(brackets, account[0].leverage, m, instruments[m].period, notional)
+            own_side = float(side if leg == 0 else -side)
+            rate += share * _initial_rate(brackets, account[0].leverage, instruments, m, own_side, notional)
         allowed = min(allowed, offset + max(equity - margin_used, 0.0) / rate)
     return float(allowed)
 
@@ -886,7 +904,7 @@ def _way_to_liquidation(
         if instrument.legs_open > 0:
             price = _path_price(instrument, 1.0)
             left += instrument.net_quantity * price - instrument.net_cost
-            left -= _maintenance(brackets, j, instrument.period, abs(instrument.net_quantity) * price)
+            left -= _maintenance(brackets, instruments, j, instrument.net_quantity * price)
     if left >= 0.0 or _margin_left(brackets, account, instruments, positions, ledger, t, 1.0) >= 0.0:
         return np.nan
     if _margin_left(brackets, account, instruments, positions, ledger, t, 0.0) < 0.0:
@@ -917,8 +935,8 @@ def _margin_left(
     for j in range(len(instruments)):
         instrument = instruments[j]
         if instrument.legs_open > 0:
-            notional = abs(instrument.net_quantity) * _path_price(instrument, way)
-            left -= _maintenance(brackets, j, instrument.period, notional)
+            notional = instrument.net_quantity * _path_price(instrument, way)
+            left -= _maintenance(brackets, instruments, j, notional)
     return float(left)
 
 
@@ -1012,7 +1030,7 @@ def _mark(
             series[GROSS, t] += abs(notional)
             series[NET, t] += notional
             if account[0].margin:
-                series[MAINTENANCE, t] += _maintenance(brackets, j, instrument.period, abs(notional))
+                series[MAINTENANCE, t] += _maintenance(brackets, instruments, j, notional)
     series[EQUITY, t] = equity
     series[OPEN_LEGS, t] = account[0].n_open
     return float(equity)

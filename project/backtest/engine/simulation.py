@@ -87,6 +87,8 @@ def _run(
     instruments["last_mark"] = instruments["impact_scale"] = np.nan
     for name, source in (("impact_coefficient", "impact_coefficient"), ("borrow", "borrow_per_bar")):
         instruments[name] = [getattr(rules, source) for rules in market.rules]
+    for name in ("initial_long", "maintenance_long", "initial_short", "maintenance_short"):
+        instruments[name] = [getattr(rules.spot_margin, name, np.nan) for rules in market.rules]
     n_strategies = max(len(signals.strategies), 1)
     masks = signals.invalidation_masks
     kernel.simulate(

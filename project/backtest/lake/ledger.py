@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -166,6 +166,17 @@ def searches(root: DataRoot) -> list[dict[str, Any]]:
         return []
     with _locked(root):
         return _verified(root)
+
+
+def openings(root: DataRoot, symbols: Collection[str], start: dt.date, end: dt.date) -> tuple[int, int]:
+    """How many searches and how many evaluations have read days of [start, end) of any of the symbols.
+
+    DataError where the ledger was changed from outside.
+    """
+    asked = {"symbols": sorted(symbols), "window_start": start.isoformat(), "window_end": end.isoformat()}
+    found = [entry for entry in searches(root) if _overlap(entry, asked, "window")]
+    n_evaluations = sum(entry["n_hypotheses"] == 0 for entry in found)
+    return len(found) - n_evaluations, n_evaluations
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -74,7 +74,7 @@ def test_entries_exits_and_returns_are_those_of_events_and_forward_trades(
         tested.append(parity.tested_trades(compiled, rows, at, np.where(stated != 0, stated, fallback), None))
     signals = pl.concat([rule_signals(compiled, rows) for compiled in rules])
     bars = {SYMBOL: market_rows(rows, spec.bar_expressions)}
-    market = portfolio_market(bars, {SYMBOL: spec.contract(SYMBOL)}, spec.costs)
+    market = portfolio_market(bars, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, spec.backtest.spot_margin)
     made, _ = portfolio_signals(signals, {}, market, [compiled.name for compiled in rules])
     neutral = simulate(market.without_costs(), made, neutral_account())
     found = certificates(pl.concat(tested), traded_like_tested(neutral, market, made), rules)
@@ -108,7 +108,7 @@ def test_trades_against_spot_are_the_searchs_and_pay_what_it_counts(spec: Spec) 
     direction = np.where(stated != 0, stated, fallback)
     tested = parity.tested_trades(compiled, rows, at, direction, parity.spot_bars_of(frame))
     traded = {SYMBOL: market_rows(rows, spec.bar_expressions)}
-    market = portfolio_market(traded, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, [SYMBOL])
+    market = portfolio_market(traded, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, spec.backtest.spot_margin, [SYMBOL])
     made, _ = portfolio_signals(signals, {}, market, ["s"])
     neutral = simulate(market.without_costs(), made, neutral_account())
     found = certificates(tested, traded_like_tested(neutral, market, made), [compiled]).row(0, named=True)
