@@ -25,7 +25,7 @@ DAY: Final = np.timedelta64(1, "D")
 
 @dataclass(frozen=True)
 class SpotMargin:
-    """Margin of a spot market in the place of brackets, fractions of the notional: one buys for cash and sells what one borrows.
+    """Margin of a spot market in the place of brackets (fractions of the notional): one buys for cash, sells what is borrowed.
 
     Attributes
     ----------

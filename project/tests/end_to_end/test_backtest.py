@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,38 @@ import pytest
 
 from backtest.evaluation.backtest_metrics import METRIC_SCHEMA
 from backtest.strategies.parity import CERTIFICATE_SCHEMA
+from tests.end_to_end.conftest import Desk
 
 pytestmark = pytest.mark.slow
 NAMES = "vol_shock_mean_reversion_v1,liquidity_dislocation_mr_v1"
 TABLES = ("trades", "trades_best", "equity", "strategy_returns", "skipped")
 SMALL_TABLES = ("metrics", "monthly", "costs", "capacity", "correlation", "parity")
 DOC = Path(__file__).resolve().parents[3] / "docs" / "backtest.md"
+
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def small_spec(folder: Path) -> str:
+    """The spec with the event types that strategies and planted edges name: what is tested here is told by few events too."""
+    root = Path(shutil.copytree(REPOSITORY / "spec", folder / "spec"))
+    described = "".join(path.read_text(encoding="utf-8") for path in root.glob("strategies/*.yaml"))
+    described += (root / "simulation.yaml").read_text(encoding="utf-8")
+    for path in root.glob("events/*.yaml"):
+        if path.stem not in described:
+            path.unlink()
+    return str(root)
+
+
+@dataclass(frozen=True)
+class SmallDesk:
+    """A desk whose commands run on the small spec."""
+
+    root: Path
+    spec_root: str
+
+    def command(self, *arguments: str) -> Any:
+        return Desk(self.root).command(*arguments, BACKTEST_SPEC_ROOT=self.spec_root)
 
 
 def table(desk: Any, run_id: str, name: str) -> pl.DataFrame:
@@ -26,7 +54,8 @@ def table(desk: Any, run_id: str, name: str) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def traded(simulated, tmp_path_factory: pytest.TempPathFactory):
     """A desk on which the runbook's backtest has run, and what it printed."""
-    desk = simulated.copy(tmp_path_factory.mktemp("traded") / "data")
+    folder = tmp_path_factory.mktemp("traded")
+    desk = SmallDesk(simulated.copy(folder / "data").root, small_spec(folder))
     done = desk.command("discover-hybrid-backtest", "--run-id", "run_20250228", "--strategies", NAMES)
     assert done.returncode == 0, done.stderr
     return desk, done.stdout
@@ -140,8 +169,8 @@ def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own)
     assert gates.filter(pl.col("gate") == "out_of_sample_windows")["passed"].all()
 
 
-def test_baseline_goes_from_fetching_to_the_promotion(simulated, tmp_path: Path) -> None:
-    desk = type(simulated)(tmp_path / "data")
+def test_baseline_goes_from_fetching_to_the_promotion(tmp_path: Path) -> None:
+    desk = SmallDesk(tmp_path / "data", small_spec(tmp_path))
     span = ("--start", "2024-01-01", "--end", "2024-01-18", "--symbols", "BTCUSDT")
     asked = ("--run-id", "base", "--strategies", "vol_shock_mr_v1", "--source", "simulated")
     done = desk.command("baseline", *asked, *span)
