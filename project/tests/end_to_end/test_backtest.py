@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 
 from backtest.evaluation.backtest_metrics import METRIC_SCHEMA
 from backtest.strategies.parity import CERTIFICATE_SCHEMA
-from tests.end_to_end.conftest import Desk
 
 pytestmark = pytest.mark.slow
 NAMES = "vol_shock_mean_reversion_v1,liquidity_dislocation_mr_v1"
@@ -22,40 +20,14 @@ SMALL_TABLES = ("metrics", "monthly", "costs", "capacity", "correlation", "parit
 DOC = Path(__file__).resolve().parents[3] / "docs" / "backtest.md"
 
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-def small_spec(folder: Path) -> str:
-    """The spec with the event types that strategies and planted edges name: what is tested here is told by few events too."""
-    root = Path(shutil.copytree(REPOSITORY / "spec", folder / "spec"))
-    described = "".join(path.read_text(encoding="utf-8") for path in root.glob("strategies/*.yaml"))
-    described += (root / "simulation.yaml").read_text(encoding="utf-8")
-    for path in root.glob("events/*.yaml"):
-        if path.stem not in described:
-            path.unlink()
-    return str(root)
-
-
-@dataclass(frozen=True)
-class SmallDesk:
-    """A desk whose commands run on the small spec."""
-
-    root: Path
-    spec_root: str
-
-    def command(self, *arguments: str) -> Any:
-        return Desk(self.root).command(*arguments, BACKTEST_SPEC_ROOT=self.spec_root)
-
-
 def table(desk: Any, run_id: str, name: str) -> pl.DataFrame:
     return pl.read_parquet(desk.root / "reports" / "backtest" / run_id / f"{name}.parquet")
 
 
 @pytest.fixture(scope="module")
-def traded(simulated, tmp_path_factory: pytest.TempPathFactory):
+def traded(market, few_events: Path, tmp_path_factory: pytest.TempPathFactory):
     """A desk on which the runbook's backtest has run, and what it printed."""
-    folder = tmp_path_factory.mktemp("traded")
-    desk = SmallDesk(simulated.copy(folder / "data").root, small_spec(folder))
+    desk = replace(market.copy(tmp_path_factory.mktemp("traded") / "data"), spec_root=few_events)
     done = desk.command("discover-hybrid-backtest", "--run-id", "run_20250228", "--strategies", NAMES)
     assert done.returncode == 0, done.stderr
     return desk, done.stdout
@@ -169,8 +141,8 @@ def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own)
     assert gates.filter(pl.col("gate") == "out_of_sample_windows")["passed"].all()
 
 
-def test_baseline_goes_from_fetching_to_the_promotion(tmp_path: Path) -> None:
-    desk = SmallDesk(tmp_path / "data", small_spec(tmp_path))
+def test_baseline_goes_from_fetching_to_the_promotion(traded, tmp_path: Path) -> None:
+    desk = replace(traded[0], root=tmp_path / "data")
     span = ("--start", "2024-01-01", "--end", "2024-01-18", "--symbols", "BTCUSDT")
     asked = ("--run-id", "base", "--strategies", "vol_shock_mr_v1", "--source", "simulated")
     done = desk.command("baseline", *asked, *span)
