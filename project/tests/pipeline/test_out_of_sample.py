@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from backtest.discovery.folds import Folds
+from backtest.evaluation.walk_forward import TEST_SCHEMA
+from backtest.lake.files import read_parquet, write_json
 from backtest.lake.ledger import openings, searches
 from backtest.lake.paths import DataRoot
 from backtest.pipeline.chosen_strategies import ChosenRule
 from backtest.pipeline.out_of_sample import opening_warning, recorded_opening
 from backtest.pipeline.stage import Plan
+from backtest.pipeline.stages import walk_forward_folds
+from backtest.pipeline.walk_forward import folds_or_reason
 from backtest.spec.loader import load_spec
 from backtest.strategies.rules import rule_of_strategy
 
@@ -74,3 +78,15 @@ def test_another_rule_or_account_on_the_same_days_is_another_look_and_warned_of(
     third = opened(plan, wider, days=10)
     assert third is not None
     assert third["openings"] == 3
+
+
+def test_a_run_of_eighteen_days_has_no_folds_and_a_reason_and_ends_all_the_same(plan: Plan) -> None:
+    days = ["2024-01-01", "2024-01-13", "2024-01-15", "2024-01-19"]
+    names = ("discovery_start", "discovery_end", "confirmation_start", "confirmation_end")
+    write_json(plan.root.design(plan.run_id), dict(zip(names, days, strict=True)))
+    folds, reason = folds_or_reason(plan, SPEC)
+    assert folds == []
+    assert reason.startswith("there is no walk-forward: the window 2024-01-01 … 2024-01-09 has 9 days: too short")
+    made = walk_forward_folds.run(plan, "1")
+    assert read_parquet(made.outputs[0], TEST_SCHEMA).is_empty()
+    assert made.summary == {"tested": 0, "found": 0}
