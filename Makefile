@@ -122,6 +122,10 @@ format: .venv/.installed ## format the code and mend what the linter can
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
+.PHONY: docs
+docs: .venv/.installed ## build the documentation as a site in site/, every link and anchor checked; open site/index.html
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+
 .PHONY: compile
 compile: .venv/.installed ## byte-compile all Python under project/
 	@.venv/bin/python -m compileall -q project

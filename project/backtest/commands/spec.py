@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from backtest.command_options import spec_root
+from backtest.terminal_output import print_json
 
-Name = Annotated[str, typer.Argument(help="An event, feature, state, template or strategy, such as VOL_SHOCK.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
+PARTS: Final = ("features", "states", "events", "templates", "filters", "strategies")
+Name = Annotated[str, typer.Argument(help="An event, feature, state, template, filter or strategy, such as VOL_SHOCK.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +22,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="spec")
 
 
-def check() -> None:
+def check(as_json: AsJson = False) -> None:
     """Check every file under spec/ and list all faults at once.
 
     Example: backtest spec check
@@ -27,13 +30,18 @@ def check() -> None:
     from backtest.spec.loader import load_spec
 
     spec = load_spec(spec_root())
+    if as_json:
+        counts = {part: len(getattr(spec, part)) for part in PARTS}
+        print_json({"spec_root": str(spec_root()), **counts, "ontology_hash": spec.ontology_hash})
+        return
     print(
         f"{spec_root()}: {len(spec.features)} features, {len(spec.states)} states, {len(spec.events)} events, "
-        f"{len(spec.templates)} templates, {len(spec.strategies)} strategies. No fault. Ontology hash {spec.ontology_hash}"
+        f"{len(spec.templates)} templates, "
+        f"{len(spec.filters)} filters, {len(spec.strategies)} strategies. No fault. Ontology hash {spec.ontology_hash}"
     )
 
 
-def show(name: Name) -> None:
+def show(name: Name, as_json: AsJson = False) -> None:
     """Show one definition and what follows from it: inputs, data sets, look-back, what is tested.
 
     Example: backtest spec show VOL_SHOCK
@@ -41,4 +49,8 @@ def show(name: Name) -> None:
     from backtest.reports.definitions import described
     from backtest.spec.loader import load_spec
 
-    print(described(load_spec(spec_root()), name))
+    found = described(load_spec(spec_root()), name)
+    if as_json:
+        print_json({"name": found.name, "kind": found.kind, **found.rows})
+    else:
+        print(found.text)

@@ -118,7 +118,9 @@ class WorldFigures:
     n_relevant : hypotheses of planted events whose truth is at least half of what was planted.
     squared_errors : of all tested means of trades with an estimate: their number, Σ(raw − truth)² and Σ(shrunk − truth)², bps².
     planted : the edges in words.
-    is_trade_tested : whether the search tests a planted trade as it was planted: entered at once, left at the horizon.
+    has_tested_trade : whether a planted trade itself is among the tested: a hypothesis at the planted horizon, over all states
+        and symbols, whose truth is at least `SAME_TRADE` of what was planted. Planting moves prices and with them events
+        that hang on a few bps; some worlds are left without a trade of that size.
     n_planted_events : occurrences of the planted events over all symbols.
     tails : kurtosis of 5-minute returns, autocorrelation of their size at lags 1 and 288; the least over symbols.
     seconds : CPU time the world took.
@@ -133,7 +135,7 @@ class WorldFigures:
     n_relevant: int = 0
     squared_errors: tuple[float, float, float] = (0.0, 0.0, 0.0)
     planted: str = ""
-    is_trade_tested: bool = False
+    has_tested_trade: bool = False
     n_planted_events: int = 0
     tails: tuple[float, float, float] | None = None
     seconds: float = field(default=0.0, compare=False)
@@ -303,6 +305,7 @@ def world_figures(
         rejected={"cluster": _rejected(world, world.p_cluster), "naive": _rejected(world, world.p_naive)},
         found={name: _found(world, name, relevant, of_event, same) for name in PROCEDURES},
         n_relevant=int(relevant.sum()),
+        has_tested_trade=bool((same & world.eligible).any()),
         squared_errors=(float(known.sum()), float((raw[known] ** 2).sum()), float((shrunk[known] ** 2).sum())),
         **described,
     )

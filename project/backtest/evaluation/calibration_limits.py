@@ -17,7 +17,7 @@ FULL_PLANTED_WORLDS: Final = 20
 """The same for worlds with edges of one strength."""
 NULL_KINDS: Final = ("null", "random signs", "shifted days")
 """Kinds of worlds in which every discovery is false, simulated or made of real bars."""
-NOMINAL: Final = {"tree_bh": 0.10, "tier_a": 0.05, "significant": 0.10, "confirmed": 0.10}
+NOMINAL: Final = {"tree_bh": 0.07, "tier_a": 0.02, "significant": 0.07, "confirmed": 0.10}
 POWER: Final = {5.0: {"tree_bh": 0.72, "tier_a": 0.55}, 10.0: {"tree_bh": 0.96, "tier_a": 0.85}}
 """What the study behind the method measured, by planted bps; our 95 % interval may not lie below."""
 

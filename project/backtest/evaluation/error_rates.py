@@ -88,6 +88,7 @@ def _group(worlds: Sequence[WorldFigures]) -> dict[str, Any]:
     }
     if is_planted:
         figures["planted"] = [world.planted for world in worlds]
+        figures["worlds_with_trade"] = sum(world.has_tested_trade for world in worlds)
         figures["planted_events"] = float(np.mean([world.n_planted_events for world in worlds]))
         figures["squared_error_ratio"] = _squared_error_ratio(worlds)
     else:
@@ -115,7 +116,7 @@ def _procedure(worlds: Sequence[WorldFigures], name: str, *, is_planted: bool) -
         return entry
     counts, means = [each.discoveries for each in found], [each.means for each in found]
     events = sum(each.has_event for each in found)
-    tested = [each.has_trade for world, each in zip(worlds, found, strict=True) if world.is_trade_tested]
+    tested = [each.has_trade for world, each in zip(worlds, found, strict=True) if world.has_tested_trade]
     entry |= {
         "discoveries": sum(counts),
         "pooled_false_share": _told(ratio_interval([each.false for each in found], counts)),

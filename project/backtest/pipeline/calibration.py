@@ -30,7 +30,6 @@ PLANTED_HORIZONS: Final = ("5m", "15m")
 NET_HORIZONS: Final = ("5m", "15m", "60m")
 MIN_OCCURRENCES_PER_YEAR: Final = 600
 """Edges are planted on events at least this frequent over all symbols, so that there is something to be found."""
-PLAIN_POLICY: Final = "lag1"
 WEAK_EDGES: Final = 12
 WEAK_BPS: Final = 3.0
 STRESSES: Final[dict[str, dict[str, Any]]] = {
@@ -256,7 +255,6 @@ def search_world(
         .to_series()
         .to_numpy(),
         planted="; ".join(f"{edge.event_type} {edge.side} {edge.horizon} {edge.bps:.1f} bps" for edge in planted.edges),
-        is_trade_tested=any(is_tested(spec, edge) for edge in planted.edges),
         n_planted_events=planted.n_events,
         tails=tails,
         seconds=time.process_time() - begun,
@@ -304,19 +302,6 @@ def _simulated_bars(
     planted = drawn_edges(world, bars, spec, np.random.default_rng(drawn), event_types)
     drift, _ = planted_drift(market, spec, planted.edges, bars)
     return world_bars(plant_drift(market, drift)), planted
-
-
-def is_tested(spec: Spec, edge: PlantedEdge) -> bool:
-    """Whether the event's own trials trade an edge as it was planted: on its side, at once, until its horizon."""
-    from backtest.discovery.hypotheses import event_trials
-
-    return any(
-        trial.policy.policy_id == PLAIN_POLICY
-        and trial.horizon == edge.horizon
-        and trial.filter_verb is None
-        and (trial.with_verb if edge.side == "with" else trial.against_verb) is not None
-        for trial in event_trials(spec, edge.event_type)
-    )
 
 
 def world_seed(world: World, seed: int) -> int:

@@ -216,9 +216,11 @@ def _planted(groups: Mapping[str, Mapping[str, Any]]) -> str:
         "False share: of what a procedure reports in a world, the share whose truth is zero or on the other side (for the last "
         "two: at most the cost), mean over worlds. Power: of the hypotheses on the planted events whose truth is at least "
         "half of what was planted, thin ones in single states among them, the share it finds. Trade found: share of the "
-        "worlds in which it reports the planted trade itself, over all states and both symbols at the planted horizon (of "
-        "those in which the event's templates trade it as it was planted). Event found: share in which it reports anything "
-        "of the planted event on the right side.",
+        "worlds in which it reports the planted trade itself, over all states and both symbols at the planted horizon, of "
+        "those worlds in which such a trade with at least 80 % of the planted return is tested (their number is given: what "
+        "is planted moves prices, and with them events that hang on a few bps, so that in the others no trade of that size "
+        "is left to be found). Event found: share of all worlds in which it reports anything of the planted event on the "
+        "right side.",
     ]
     for name, group in groups.items():
         rows = []
@@ -227,7 +229,8 @@ def _planted(groups: Mapping[str, Mapping[str, Any]]) -> str:
             shares = (share_text(entry[key], 1) for key in ("false_share", "power", "trade_found", "event_found"))
             rows.append((text, f"{entry['mean_discoveries']:.1f}", *shares))
         head = ("procedure", "discoveries a world", "false share", "power", "trade found", "event found")
-        parts += [f"### {name}", _table(head, rows)]
+        worlds = f"{group['worlds']} worlds, the planted trade is there to be found in {group['worlds_with_trade']}."
+        parts += [f"### {name}", worlds, _table(head, rows)]
     return "\n\n".join(parts)
 
 

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backtest.errors import SpecError, did_you_mean
 from backtest.reports.rules import bars_and_hours, rule_rows
 
 if TYPE_CHECKING:
-    from backtest.spec.compiled import CompiledEvent, CompiledFeature, CompiledState, CompiledStrategy, Spec
+    from backtest.spec.compiled import (
+        CompiledEvent,
+        CompiledFeature,
+        CompiledFilter,
+        CompiledState,
+        CompiledStrategy,
+        Spec,
+    )
     from backtest.spec.models import Template
 
 
-def described(spec: Spec, name: str) -> str:
-    """The definition of that name as lines of text; SpecError with the nearest name where there is none."""
+@dataclass(frozen=True)
+class Definition:
+    """What a definition says and what follows from it: its name, what it is one of, and a text by label."""
+
+    name: str
+    kind: str
+    rows: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        """The same as lines for a terminal."""
+        width = max(len(label) for label in self.rows)
+        return "\n".join(
+            [f"{self.name} ({self.kind})", *(f"  {label:<{width}}  {text}" for label, text in self.rows.items())]
+        )
+
+
+def described(spec: Spec, name: str) -> Definition:
+    """The definition of that name; SpecError with the nearest name where there is none."""
     if name in spec.events:
         return _event(spec, spec.events[name])
     if name in spec.features:
@@ -22,27 +48,38 @@ def described(spec: Spec, name: str) -> str:
         return _state(spec.states[name])
     if name in spec.templates:
         return _template(spec, spec.templates[name])
+    if name in spec.filters:
+        return _filter(spec, spec.filters[name])
     if any(name == found or name in strategy.model.aliases for found, strategy in spec.strategies.items()):
         return _strategy(spec, spec.strategy(name))
     if name in spec.columns:
         column = spec.columns[name]
-        return _lines(
+        return Definition(
             name, "bar column", {"unit": column.unit, "data set": column.dataset, "meaning": column.description}
         )
-    known = [*spec.events, *spec.features, *spec.states, *spec.templates, *spec.strategies, *spec.columns]
+    known = [
+        *spec.events,
+        *spec.features,
+        *spec.states,
+        *spec.templates,
+        *spec.filters,
+        *spec.strategies,
+        *spec.columns,
+    ]
     raise SpecError(
         f"the spec has no {name[:60]!r}.{did_you_mean(name, known)} It has the events {', '.join(spec.events)}; "
         f"{len(spec.features)} features; the states {', '.join(spec.states)}; the templates {', '.join(spec.templates)}; "
-        f"the strategies {', '.join(spec.strategies)}."
+        f"the filters {', '.join(spec.filters)}; the strategies {', '.join(spec.strategies)}."
     )
 
 
-def _event(spec: Spec, event: CompiledEvent) -> str:
+def _event(spec: Spec, event: CompiledEvent) -> Definition:
     from backtest.discovery.hypotheses import event_trials
 
     model = event.model
     reach = max((spec.features[name].total_lookback_bars for name in event.inputs & spec.features.keys()), default=0)
     trials = event_trials(spec, model.event_type)
+    n_filters = sum(trial.filter_verb is not None for trial in trials)
     states = spec.state_ids(model.event_type)
     datasets = sorted({spec.columns[column].dataset for column in event.columns if column in spec.columns})
     rows = {
@@ -57,16 +94,21 @@ def _event(spec: Spec, event: CompiledEvent) -> str:
         "data sets": ", ".join(datasets) or "the clock alone",
         "look-back": bars_and_hours(event.lookback_bars + reach),
         "states": ", ".join(states),
-        "tested as": f"{len(trials)} trials x {len(states)} states x each symbol and all of them pooled",
+        "tested as": f"{len(trials) - n_filters} trades x {len(states)} states and {n_filters} filters of trades, each x "
+        "each symbol and all of them pooled",
     }
     for trial in trials:
-        verbs = " or ".join(verb for verb in (trial.with_verb, trial.against_verb) if verb)
-        sides = "two-sided" if trial.with_verb and trial.against_verb else "one-sided"
-        rows[f"  {trial.horizon} {trial.policy.policy_id}"] = f"{verbs} ({sides})"
-    return _lines(model.event_type, f"event of the family {model.family}", rows)
+        if trial.filter_verb is None:
+            verbs = " or ".join(verb for verb in (trial.with_verb, trial.against_verb) if verb)
+            sides = "two-sided" if trial.with_verb and trial.against_verb else "one-sided"
+            rows[f"  {trial.horizon} {trial.policy.policy_id}"] = f"{verbs} ({sides})"
+        else:
+            label = f"  {trial.horizon} filters of {trial.policy.policy_id}"
+            rows[label] = f"{rows[label]}, {trial.filter_verb}" if label in rows else trial.filter_verb
+    return Definition(model.event_type, f"event of the family {model.family}", rows)
 
 
-def _feature(spec: Spec, feature: CompiledFeature) -> str:
+def _feature(spec: Spec, feature: CompiledFeature) -> Definition:
     used_by = [name for name, event in spec.events.items() if feature.model.name in event.inputs]
     rows = {
         "meaning": feature.model.description,
@@ -78,16 +120,16 @@ def _feature(spec: Spec, feature: CompiledFeature) -> str:
         "look-back": bars_and_hours(feature.total_lookback_bars),
         "events that use it": ", ".join(used_by) or "none directly",
     }
-    return _lines(feature.model.name, "feature", {label: text for label, text in rows.items() if text})
+    return Definition(feature.model.name, "feature", {label: text for label, text in rows.items() if text})
 
 
-def _state(state: CompiledState) -> str:
+def _state(state: CompiledState) -> Definition:
     rows = {"meaning": state.model.description}
     rows |= {state_id: " ".join(value.text.split()) for state_id, value in state.values.items()}
-    return _lines(state.model.name, "state", rows)
+    return Definition(state.model.name, "state", rows)
 
 
-def _template(spec: Spec, template: Template) -> str:
+def _template(spec: Spec, template: Template) -> Definition:
     mirror = [
         verb
         for verb, other in spec.templates.items()
@@ -101,10 +143,31 @@ def _template(spec: Spec, template: Template) -> str:
         if mirror
         else "none",
     }
-    return _lines(template.template_verb, "template", rows)
+    return Definition(template.template_verb, "template", rows)
 
 
-def _strategy(spec: Spec, strategy: CompiledStrategy) -> str:
+def _filter(spec: Spec, found: CompiledFilter) -> Definition:
+    model = found.model
+    reach = max(
+        (spec.features[name].total_lookback_bars for name in found.condition.inputs & spec.features.keys()), default=0
+    )
+    rows = {
+        "meaning": model.description,
+        "condition": " ".join(found.condition.text.split()),
+        "trade with the event": model.base_with or "none",
+        "trade against the event": model.base_against or "none",
+        "tested as": "the mean of the trades it holds for less that of the trades it is known not to hold for",
+        "inputs": ", ".join(sorted(found.condition.inputs)),
+        "look-back": bars_and_hours(found.condition.lookback_bars + reach),
+        "events that use it": ", ".join(
+            name for name, event in spec.events.items() if model.template_verb in event.model.templates
+        )
+        or "none",
+    }
+    return Definition(model.template_verb, "filter", rows)
+
+
+def _strategy(spec: Spec, strategy: CompiledStrategy) -> Definition:
     from backtest.strategies.rules import rule_of_strategy
 
     model = strategy.model
@@ -116,9 +179,4 @@ def _strategy(spec: Spec, strategy: CompiledStrategy) -> str:
         **rule_rows(rule),
         "symbols": ", ".join(model.symbols or ()) or "those of the run",
     }
-    return _lines(model.strategy, f"strategy of the family {model.family}", rows)
-
-
-def _lines(name: str, kind: str, rows: dict[str, str]) -> str:
-    width = max(len(label) for label in rows)
-    return "\n".join([f"{name} ({kind})", *(f"  {label:<{width}}  {text}" for label, text in rows.items())])
+    return Definition(model.strategy, f"strategy of the family {model.family}", rows)

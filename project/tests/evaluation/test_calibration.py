@@ -177,6 +177,9 @@ def test_a_final_discovery_is_false_up_to_its_cost_and_others_up_to_zero() -> No
     # Only the second has the truth of what was planted, and the tree does not find it.
     assert not figures.found["tree_bh"].has_trade
     assert confirmed.has_trade
+    assert figures.has_tested_trade
+    assert not figures_of(replace(world, truth=0.7 * world.truth)).has_tested_trade
+    assert not figures_of(replace(world, eligible=np.array([True, False]))).has_tested_trade
     assert not figures.found["tier_a"].has_event
     assert (confirmed.raw, confirmed.shrunk, confirmed.truth) == pytest.approx((3.0, 2.5, 3.0))
     # 1 bps lies in [0, 1.6], 2 bps outside [0, 1.9].

@@ -71,7 +71,7 @@ def frame(spec: Spec) -> pl.DataFrame:
 
 
 def test_the_page_explains_what_follows_from_its_file(spec: Spec) -> None:
-    shown = described(spec, NAME)
+    shown = described(spec, NAME).text
     assert "event of the family TREND_STRUCTURE" in shown
     assert "mean_reversion or" in shown or "continuation or mean_reversion" in shown
     assert "look-back" in shown

@@ -34,7 +34,7 @@ def world(kind: str, bps: float, number: int) -> WorldFigures:
         n_relevant=4 if bps else 0,
         squared_errors=(800.0, 800.0 * 4, 800.0),
         planted="EVENT with 5m" if bps else "",
-        is_trade_tested=bps > 0,
+        has_tested_trade=bps > 0,
         n_planted_events=700 if bps else 0,
         tails=(25.0, 0.2, 0.1),
         seconds=2.0,
