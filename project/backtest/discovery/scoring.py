@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -171,7 +171,13 @@ def _mean_bar_return(opens: Floats, fold: NDArray[np.int8]) -> Floats:
     return mean
 
 
-def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame, spec: Spec) -> pl.DataFrame:
+def score_event(
+    market: SymbolMarket,
+    event_type: str,
+    occurrences: pl.DataFrame,
+    spec: Spec,
+    only: Collection[tuple[str, str]] | None = None,
+) -> pl.DataFrame:
     """Day scores of one event type on one symbol (`SCORE_SCHEMA`, sorted).
 
     Parameters
@@ -181,6 +187,7 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
     occurrences : ``timestamp`` and ``direction`` of this symbol's events of this type, in time order; ``tainted`` where
         that is known.
     spec : Spec
+    only : the policies and horizons wanted; all where left out.
 
     Notes
     -----
@@ -194,7 +201,11 @@ def score_event(market: SymbolMarket, event_type: str, occurrences: pl.DataFrame
         occurrences["tainted"].to_numpy() if "tainted" in occurrences.columns else np.zeros(len(usable), dtype=bool)
     )
     tainted = tainted[usable]
-    found = event_trials(spec, event_type)
+    found = [
+        trial
+        for trial in event_trials(spec, event_type)
+        if only is None or (trial.policy.policy_id, trial.horizon) in only
+    ]
     state_ids, members = _conditions(market, event_type, at, {trial.filter_verb for trial in found} - {None}, spec)
     trades = {(trial.policy.policy_id, trial.horizon): trial for trial in found}
     scored = []

@@ -76,19 +76,29 @@ def read_json(path: Path) -> Any:
 
 
 def write_parquet(
-    path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None = None, *, is_passing: bool = False
+    path: Path,
+    frame: pl.DataFrame,
+    metadata: dict[str, str] | None = None,
+    *,
+    is_derived: bool = False,
+    is_passing: bool = False,
 ) -> None:
     """Write one Parquet file with `metadata` in its footer, atomically; the same frame gives the same bytes.
 
-    It is packed well (zstd), or quickly (lz4, without statistics, not flushed) where `is_passing`: what one stage of a
-    run hands another.
+    It is packed well (zstd); quickly (lz4: a tenth larger, read in a third of the time) where `is_derived`, what the lake
+    makes of its raw data and stages read again and again; and without statistics and flushing too where `is_passing`, what
+    one stage of a run hands another.
     It is encoded in memory: Polars reports a full disk as a fault of the file's format.
     """
     encoded = io.BytesIO()
-    if is_passing:
-        frame.write_parquet(encoded, compression="lz4", statistics=False, metadata=metadata)
-    else:
-        frame.write_parquet(encoded, compression="zstd", compression_level=1, statistics=True, metadata=metadata)
+    is_quick = is_derived or is_passing
+    frame.write_parquet(
+        encoded,
+        compression="lz4" if is_quick else "zstd",
+        compression_level=None if is_quick else 1,
+        statistics=not is_passing,
+        metadata=metadata,
+    )
     with replacing(path, flush=not is_passing) as temporary:
         temporary.write_bytes(encoded.getbuffer())
 

@@ -71,9 +71,17 @@ def _numbered(folder: str, unit: str) -> list[tuple[int, str]]:
 
 
 def write_months(
-    dataset: Path, frame: pl.DataFrame, name: str = "part", metadata: dict[str, str] | None = None
+    dataset: Path,
+    frame: pl.DataFrame,
+    name: str = "part",
+    metadata: dict[str, str] | None = None,
+    *,
+    is_derived: bool = False,
 ) -> list[Path]:
-    """Write rows into one file for each month of their ``timestamp``; returns the files, oldest first."""
+    """Write rows into one file for each month of their ``timestamp``; returns the files, oldest first.
+
+    `is_derived` as of `write_parquet`.
+    """
     import polars as pl
 
     written = []
@@ -82,7 +90,7 @@ def write_months(
     ).partition_by("_year", "_month", maintain_order=True, as_dict=True, include_key=False)
     for (year, month), rows in sorted(by_month.items()):
         path = month_folder(dataset, year, month) / f"{name}.parquet"
-        write_parquet(path, rows, metadata)
+        write_parquet(path, rows, metadata, is_derived=is_derived)
         written.append(path)
     return written
 

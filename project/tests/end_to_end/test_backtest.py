@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ def table(desk: Any, run_id: str, name: str) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def traded(simulated, tmp_path_factory: pytest.TempPathFactory):
+def traded(market, few_events: Path, tmp_path_factory: pytest.TempPathFactory):
     """A desk on which the runbook's backtest has run, and what it printed."""
-    desk = simulated.copy(tmp_path_factory.mktemp("traded") / "data")
+    desk = replace(market.copy(tmp_path_factory.mktemp("traded") / "data"), spec_root=few_events)
     done = desk.command("discover-hybrid-backtest", "--run-id", "run_20250228", "--strategies", NAMES)
     assert done.returncode == 0, done.stderr
     return desk, done.stdout
@@ -134,8 +135,8 @@ def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own)
     assert {path.name for path in folder.iterdir()} == {"gates.parquet", "promotions.parquet", "promotions.json"}
 
 
-def test_baseline_goes_from_fetching_to_the_backtest(simulated, tmp_path: Path) -> None:
-    desk = type(simulated)(tmp_path / "data")
+def test_baseline_goes_from_fetching_to_the_backtest(traded, tmp_path: Path) -> None:
+    desk = replace(traded[0], root=tmp_path / "data")
     span = ("--start", "2024-01-01", "--end", "2024-03-31", "--symbols", "BTCUSDT")
     asked = ("--run-id", "base", "--strategies", "vol_shock_mr_v1", "--source", "simulated")
     done = desk.command("baseline", *asked, *span)

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def spec_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+def spec_root(few_events: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A spec that looks at near misses too, however many of the planted edges' hypotheses pass."""
-    root = Path(shutil.copytree(REPOSITORY / "spec", tmp_path_factory.mktemp("hybrid_spec") / "spec"))
+    root = Path(shutil.copytree(few_events, tmp_path_factory.mktemp("hybrid_spec") / "spec"))
     settings = (root / "evaluation.yaml").read_text(encoding="utf-8")
     assert "max_candidates: 50 " in settings
     (root / "evaluation.yaml").write_text(
@@ -31,9 +31,9 @@ def spec_root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def hybrid(simulated, spec_root: str, tmp_path_factory: pytest.TempPathFactory):
+def hybrid(market, spec_root: str, tmp_path_factory: pytest.TempPathFactory):
     """A desk on which discover-hybrid has run, and what it printed."""
-    desk = simulated.copy(tmp_path_factory.mktemp("hybrid") / "data")
+    desk = market.copy(tmp_path_factory.mktemp("hybrid") / "data")
     done = desk.command("discover-hybrid", "--run-id", "hybrid", BACKTEST_SPEC_ROOT=spec_root)
     assert done.returncode == 0, done.stderr
     return desk, done.stdout

@@ -15,10 +15,11 @@ import pytest
 
 from backtest.discovery.candidates import CANDIDATE_SCHEMA
 
+from .conftest import SPAN
+
 pytestmark = pytest.mark.slow
 
 
-# The fixture's class is known to the type checker only; tests get it by name.
 def hashes(*folders: Path) -> dict[str, str]:
     """Content of all result files below folders; manifests, logs and locks tell times and are left out."""
     return {
@@ -113,22 +114,22 @@ def test_pandas_reads_candidates_as_flags_and_numbers(simulated) -> None:
 
 
 def test_one_worker_and_two_give_the_same_bytes_and_the_cache_gives_them_too(simulated, tmp_path: Path) -> None:
-    desk = simulated.copy(tmp_path / "data")
-    one = desk.command("discover-edges-from-raw", "--run-id", "one", "--workers", "1")
-    two = desk.command("discover-edges-from-raw", "--run-id", "two", "--workers", "2")
-    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
-    before = results(desk.root, "two")
-    assert results(desk.root, "one") == before
+    before = results(simulated.root, "first")
     assert len(before) > 50
-    again = desk.command("discover-edges-from-raw", "--run-id", "two", BACKTEST_STAGE_CACHE="1")
-    assert again.returncode == 0, again.stderr
-    manifest = json.loads((desk.root / "runs" / "two" / "run_manifest.json").read_text())
-    assert {entry["status"] for entry in manifest["stages"].values()} == {"cached"}
-    assert results(desk.root, "two") == before
-
-
-def test_one_event_can_be_scored_again_through_the_runbooks_script(simulated, tmp_path: Path) -> None:
     desk = simulated.copy(tmp_path / "data")
+    asked = ("discover-edges-from-raw", "--run-id", "first", *SPAN)
+    one = desk.command(*asked, "--workers", "1")
+    assert one.returncode == 0, one.stderr
+    assert results(desk.root, "first") == before
+    again = desk.command(*asked, "--workers", "2", BACKTEST_STAGE_CACHE="1")
+    assert again.returncode == 0, again.stderr
+    manifest = json.loads((desk.root / "runs" / "first" / "run_manifest.json").read_text())
+    assert {entry["status"] for entry in manifest["stages"].values()} == {"cached"}
+    assert results(desk.root, "first") == before
+
+
+def test_one_event_can_be_scored_again_through_the_runbooks_script(small, tmp_path: Path) -> None:
+    desk = small.copy(tmp_path / "data")
     before = results(desk.root, "first")
     shutil.rmtree(desk.root / "lake" / "runs" / "first" / "scores" / "VOL_SHOCK")
     script = "project/pipelines/research/phase2_candidate_discovery.py"
@@ -145,8 +146,8 @@ def test_one_event_can_be_scored_again_through_the_runbooks_script(simulated, tm
     assert manifest["search_scope"] == "whole"
 
 
-def test_one_event_without_the_others_scores_is_scored_and_nothing_is_claimed(simulated, tmp_path: Path) -> None:
-    desk = simulated.copy(tmp_path / "data")
+def test_one_event_without_the_others_scores_is_scored_and_nothing_is_claimed(small, tmp_path: Path) -> None:
+    desk = small.copy(tmp_path / "data")
     shutil.rmtree(desk.root / "lake" / "runs" / "first" / "scores" / "VOL_SPIKE")
     folder = desk.root / "reports" / "phase2" / "first"
     before = {path.parent.name: path.read_bytes() for path in folder.glob("*/candidates.parquet")}
@@ -174,8 +175,8 @@ def test_one_event_without_the_others_scores_is_scored_and_nothing_is_claimed(si
     assert [json.loads(line)["confirmation_start"] for line in added] == ["2024-09-01"]
 
 
-def test_a_window_the_lake_covers_in_part_runs_on_what_is_there_and_says_so(simulated, tmp_path: Path) -> None:
-    desk = simulated.copy(tmp_path / "data")
+def test_a_window_the_lake_covers_in_part_runs_on_what_is_there_and_says_so(small, tmp_path: Path) -> None:
+    desk = small.copy(tmp_path / "data")
     done = desk.command("discover-edges", "--run-id", "part", "--start", "2023-06-01", "--end", "2024-08-31")
     assert done.returncode == 0, done.stderr
     assert "BTCUSDT: the lake has nothing before 2024-01-01 00:00" in done.stderr
@@ -192,15 +193,15 @@ def test_a_window_without_any_data_and_an_unknown_symbol_name_the_command_that_g
     shutil.rmtree(simulated.root / "runs" / "nothing")
 
 
-def test_a_world_without_edges_gives_no_candidate_and_the_nearest_misses(tmp_path: Path, simulated) -> None:
-    spec = Path(shutil.copytree(Path(__file__).resolve().parents[3] / "spec", tmp_path / "spec"))
+def test_a_world_without_edges_gives_no_candidate_and_the_nearest_misses(tmp_path: Path, small) -> None:
+    spec = Path(shutil.copytree(small.spec_root, tmp_path / "spec"))
     text = (spec / "simulation.yaml").read_text()
     (spec / "simulation.yaml").write_text(text[: text.index("planted_edges:")] + "planted_edges: []\n")
-    desk = type(simulated)(tmp_path / "data")
+    desk = type(small)(tmp_path / "data", spec)
     span = ("--start", "2024-01-01", "--end", "2024-05-31")
-    made = desk.command("run", "--source", "simulated", *span, BACKTEST_SPEC_ROOT=str(spec))
+    made = desk.command("run", "--source", "simulated", *span)
     assert made.returncode == 0, made.stderr
-    done = desk.command("discover-edges", "--run-id", "null", BACKTEST_SPEC_ROOT=str(spec))
+    done = desk.command("discover-edges", "--run-id", "null")
     assert done.returncode == 0, done.stderr
     assert "No candidate passed" in done.stdout
     assert "Nearest misses" in done.stdout
@@ -302,10 +303,8 @@ def test_candidates_are_listed_as_table_json_and_csv_and_one_is_explained(simula
     assert "Did you mean 'first'?" in unknown.stderr
 
 
-def test_the_same_search_is_recorded_once_and_another_one_lowers_the_confirmation_level(
-    simulated, tmp_path: Path
-) -> None:
-    desk = simulated.copy(tmp_path / "data")
+def test_the_same_search_is_recorded_once_and_another_one_lowers_the_confirmation_level(small, tmp_path: Path) -> None:
+    desk = small.copy(tmp_path / "data")
     assert desk.command("discover-edges", "--run-id", "again").returncode == 0
     shorter = desk.command("discover-edges", "--run-id", "shorter", "--end", "2024-08-20")
     assert shorter.returncode == 0, shorter.stderr

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backtest.errors import RunError
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backtest.discovery.folds import Folds
+    from backtest.lake.ledger import Standing
+    from backtest.spec.compiled import Spec
 
 
 def spec(plan: Plan, _partition: str) -> str:
@@ -39,28 +47,21 @@ def without_scores(plan: Plan, tested: Mapping[str, Sequence[str]]) -> list[str]
 
 
 def run(plan: Plan, _partition: str) -> Outcome:
-    import datetime as dt
-
     import polars as pl
 
     from backtest.discovery.candidates import assess_search
     from backtest.discovery.day_scores import SCORE_SCHEMA
     from backtest.discovery.folds import Folds
-    from backtest.discovery.gates import GATES
-    from backtest.discovery.hypotheses import REGISTER_SCHEMA, hypothesis_digests, register_hash
-    from backtest.lake.files import read_json, read_parquet, write_parquet
-    from backtest.lake.ledger import Search, record
-    from backtest.pipeline.cleaned_data import cleaned_data_hash
+    from backtest.lake.files import read_json, read_parquet
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
-    design = read_json(root.design(run_id))
-    register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
-    if register_hash(register) != design["register_hash"]:
-        raise RunError(
-            f"{root.register(run_id)} is not the register that was fixed for run {run_id}. "
-            "Run the discovery again: make discover-edges"
-        )
+    design, only = read_json(root.design(run_id)), plan.parameters.get("event_type")
+    folds = Folds.from_json(design)
+    missing = without_scores(plan, design["tested"]) if only is not None else []
+    register = _fixed_register(plan, design["register_hash"]).filter(~pl.col("event_type").is_in(missing))
+    # Recorded before the fold is read: a search that is killed afterwards has been made all the same.
+    standing = _recorded(plan, definitions, register, folds, design["register_hash"], is_whole=not missing)
 
     def scores_of(event_type: str) -> dict[str, pl.DataFrame]:
         return {
@@ -68,26 +69,6 @@ def run(plan: Plan, _partition: str) -> Outcome:
             for symbol in design["tested"][event_type]
         }
 
-    folds, only = Folds.from_json(design), plan.parameters.get("event_type")
-    missing = without_scores(plan, design["tested"]) if only is not None else []
-    register = register.filter(~pl.col("event_type").is_in(missing))
-    # Recorded before the fold is read: a search that is killed afterwards has been made all the same.
-    standing = record(
-        root,
-        Search(
-            run_id,
-            dt.datetime.now(dt.UTC),
-            plan.symbols,
-            folds.discovery_start,
-            folds.confirmation_end,
-            # What is no whole search does not read the confirmation fold.
-            folds.confirmation_end if missing else folds.confirmation_start,
-            folds.confirmation_end,
-            cleaned_data_hash(root, plan.symbols, folds.discovery_start, folds.confirmation_end),
-            design["register_hash"],
-            hypothesis_digests(register, definitions),
-        ),
-    )
     candidates = assess_search(
         register,
         scores_of,
@@ -97,38 +78,92 @@ def run(plan: Plan, _partition: str) -> Outcome:
         hypotheses_ever=standing.n_hypotheses,
         is_whole=not missing,
     )
-    outputs = []
     # Without the whole search, candidates of the other events stay what the whole search that made them said.
-    for event_type in definitions.events:
-        path = root.candidates(run_id, event_type)
-        if not missing or event_type == only or not path.is_file():
-            write_parquet(path, candidates.filter(pl.col("event_type") == event_type))
-        outputs.append(path)
-    passed = {gate: int(candidates[gate].sum()) for gate in (*GATES, "gate_phase2_final")}
+    outputs = _written(plan, candidates, definitions.events, only=str(only) if missing else None)
+    share = definitions.gates.share_of_level(standing.confirmation_openings)
     return Outcome(
-        outputs=tuple(outputs),
-        summary={
-            "hypotheses": len(candidates),
-            "passed": passed,
-            "facts": {
-                "search_scope": "partial" if missing else "whole",
-                "event_types_without_scores": missing,
-            },
-            "search": {
-                "ledger_sequence": standing.sequence,
-                "is_new": standing.is_new,
-                "searches_on_this_window": standing.n_searches,
-                "hypotheses_ever_tested_on_this_window": standing.n_hypotheses,
-                "confirmation_openings": standing.confirmation_openings,
-            },
-        },
-        warnings=(
-            *_openings_warning(
-                standing.confirmation_openings, definitions.gates.share_of_level(standing.confirmation_openings)
-            ),
-            *_scope_warning(run_id, missing),
+        outputs=outputs,
+        summary=_summary(candidates, missing, standing),
+        warnings=(*_openings_warning(standing.confirmation_openings, share), *_scope_warning(run_id, missing)),
+    )
+
+
+def _fixed_register(plan: Plan, fixed_hash: str) -> pl.DataFrame:
+    """The hypotheses as they were fixed before any return was read; RunError where the file holds others."""
+    from backtest.discovery.hypotheses import REGISTER_SCHEMA, register_hash
+    from backtest.lake.files import read_parquet
+
+    path = plan.root.register(plan.run_id)
+    register = read_parquet(path, REGISTER_SCHEMA)
+    if register_hash(register) != fixed_hash:
+        raise RunError(
+            f"{path} is not the register that was fixed for run {plan.run_id}. "
+            "Run the discovery again: make discover-edges"
+        )
+    return register
+
+
+def _recorded(
+    plan: Plan, definitions: Spec, register: pl.DataFrame, folds: Folds, fixed_hash: str, *, is_whole: bool
+) -> Standing:
+    """Enter the search in the ledger; where it stands among all on these days."""
+    import datetime as dt
+
+    from backtest.discovery.hypotheses import hypothesis_digests
+    from backtest.lake.ledger import Search, record
+    from backtest.pipeline.cleaned_data import cleaned_data_hash
+
+    return record(
+        plan.root,
+        Search(
+            plan.run_id,
+            dt.datetime.now(dt.UTC),
+            plan.symbols,
+            folds.discovery_start,
+            folds.confirmation_end,
+            # What is no whole search does not read the confirmation fold.
+            folds.confirmation_start if is_whole else folds.confirmation_end,
+            folds.confirmation_end,
+            cleaned_data_hash(plan.root, plan.symbols, folds.discovery_start, folds.confirmation_end),
+            fixed_hash,
+            hypothesis_digests(register, definitions),
         ),
     )
+
+
+def _written(plan: Plan, candidates: pl.DataFrame, event_types: Iterable[str], *, only: str | None) -> tuple[Path, ...]:
+    """One file an event type, empty where it has no candidates; with `only` the others' files stay, where there are any."""
+    import polars as pl
+
+    from backtest.lake.files import write_parquet
+
+    paths = []
+    for event_type in event_types:
+        path = plan.root.candidates(plan.run_id, event_type)
+        if only in (None, event_type) or not path.is_file():
+            write_parquet(path, candidates.filter(pl.col("event_type") == event_type))
+        paths.append(path)
+    return tuple(paths)
+
+
+def _summary(candidates: pl.DataFrame, missing: Sequence[str], standing: Standing) -> dict[str, Json]:
+    from backtest.discovery.gates import GATES
+
+    return {
+        "hypotheses": len(candidates),
+        "passed": {gate: int(candidates[gate].sum()) for gate in (*GATES, "gate_phase2_final")},
+        "facts": {
+            "search_scope": "partial" if missing else "whole",
+            "event_types_without_scores": list(missing),
+        },
+        "search": {
+            "ledger_sequence": standing.sequence,
+            "is_new": standing.is_new,
+            "searches_on_this_window": standing.n_searches,
+            "hypotheses_ever_tested_on_this_window": standing.n_hypotheses,
+            "confirmation_openings": standing.confirmation_openings,
+        },
+    }
 
 
 def _openings_warning(openings: int, share: float) -> list[str]:

@@ -71,7 +71,7 @@ def run(plan: Plan, quarter: str) -> Outcome:
         if month_files(plan.root.cleaned_bars("perp", symbol), start - LOOKBACK_BARS * BAR, end)
     ]
     market = market_bars(symbols, bars_of, start, end)
-    written = write_months(plan.root.market_features(), market)
+    written = write_months(plan.root.market_features(), market, is_derived=True)
     return Outcome(outputs=tuple(written), summary={"bars": len(market), "symbols": len(symbols)})
 
 

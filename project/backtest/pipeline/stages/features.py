@@ -84,7 +84,7 @@ def run(plan: Plan, partition: str) -> Outcome:
         FEATURES_HASH: features_hash(definitions),
         MARKET_HASH: market_hash(plan.root, partition.rpartition(".")[2]),
     }
-    written = write_months(plan.root.features(symbol), features, metadata=metadata)
+    written = write_months(plan.root.features(symbol), features, metadata=metadata, is_derived=True)
     empty = [name for name in features.columns if features[name].null_count() == len(features)]
     return Outcome(
         outputs=tuple(written),

@@ -57,7 +57,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
         root.symbol_events(run_id, symbol),
         root.symbol_event_quality(run_id, symbol),
     )
-    write_parquet(outputs[0], states)
+    write_parquet(outputs[0], states, is_derived=True)
     write_parquet(outputs[1], events)
     write_parquet(outputs[2], quality)
     return Outcome(

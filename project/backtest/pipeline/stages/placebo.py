@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +38,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
 
     from backtest.discovery.candidates import CANDIDATE_SCHEMA
     from backtest.discovery.day_scores import SCORE_SCHEMA
+    from backtest.discovery.event_days import SERIES
     from backtest.discovery.folds import Folds
     from backtest.discovery.hypotheses import REGISTER_SCHEMA
     from backtest.discovery.placebo import PLACEBO_SCHEMA, placebo_comparison
@@ -53,10 +54,11 @@ def run(plan: Plan, _partition: str) -> Outcome:
     missing = set(without_scores(plan, design["tested"]))
     tested = {name: design["tested"][name] for name in chosen["event_type"].unique().sort() if name not in missing}
     symbols = sorted({symbol for names in tested.values() for symbol in names})
+    trades = SERIES[:2]
+    series = {name: set(chosen.filter(pl.col("event_type") == name).select(trades).iter_rows()) for name in tested}
     with ThreadPoolExecutor(2) as threads:
-        scored = dict(
-            zip(symbols, threads.map(lambda symbol: _placebo_scores(plan, symbol, tested), symbols), strict=True)
-        )
+        each = threads.map(lambda symbol: _placebo_scores(plan, symbol, tested, series), symbols)
+        scored = dict(zip(symbols, each, strict=True))
     register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
     found = [pl.DataFrame(schema=PLACEBO_SCHEMA)]
     for event_type, names in tested.items():
@@ -79,8 +81,10 @@ def compared(candidates: pl.DataFrame) -> pl.DataFrame:
     return candidates.filter(pl.col("is_confirmation_candidate") | pl.col("candidate_id").is_in(misses))
 
 
-def _placebo_scores(plan: Plan, symbol: str, tested: Mapping[str, Sequence[str]]) -> dict[str, pl.DataFrame]:
-    """Day scores of placebo times of each event type on one symbol."""
+def _placebo_scores(
+    plan: Plan, symbol: str, tested: Mapping[str, Sequence[str]], series: Mapping[str, Collection[tuple[str, str]]]
+) -> dict[str, pl.DataFrame]:
+    """Day scores of placebo times of each event type on one symbol, for the policies and horizons that are compared."""
     import hashlib
 
     import numpy as np
@@ -105,7 +109,7 @@ def _placebo_scores(plan: Plan, symbol: str, tested: Mapping[str, Sequence[str]]
             guard_bars=longest_window_bars(definitions, [event_type]),
             rng=np.random.default_rng([definitions.discovery.seed, name]),
         )
-        found[event_type] = score_event(market, event_type, times, definitions)
+        found[event_type] = score_event(market, event_type, times, definitions, series[event_type])
     return found
 
 
