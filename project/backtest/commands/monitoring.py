@@ -271,50 +271,48 @@ def validate_oos_window(
     eval_end: Annotated[str, typer.Option(help="Last day of the evaluation, YYYY-MM-DD (UTC), inclusive.")],
     as_json: AsJson = False,
 ) -> None:
-    """Is a window free of the days a run was searched in? 0 free, 1 overlap or embargo, 2 it cannot be told.
+    """Is a window free of the days a run was searched in? 0 free, 1 overlap, embargo or used up, 2 it cannot be told.
+
+    How often it was opened before is counted in the search ledger.
 
     Example: backtest validate-oos-window --run-id run_20250228 --eval-start 2025-01-01 --eval-end 2025-07-01
     """
-    from backtest.lake.ledger import openings
     from backtest.lake.paths import DataRoot
-    from backtest.monitoring.oos_window import DAY, first_free_day, judged_window, searched_window
-    from backtest.pipeline.history import manifest_of
+    from backtest.monitoring.oos_window import DAY, first_free_day
+    from backtest.pipeline.oos_window import examine_window
 
     start, end = parsed_window(eval_start, eval_end)
     if start is None or end is None:
         raise MisuseError("--eval-start and --eval-end are needed, as YYYY-MM-DD.")
-    root = DataRoot.from_environment()
     try:
-        manifest = manifest_of(root, run_id)
-        searched = searched_window(manifest, run_id)
-        n_searches, n_evaluations = openings(root, manifest.get("symbols") or (), start.date(), end.date())
+        verdict = examine_window(DataRoot.from_environment(), spec_root(), run_id, start, end)
     except (BacktestError, OSError) as fault:
         print(f"error: {fault}", file=sys.stderr)
         raise typer.Exit(CANNOT_TELL) from None
-    verdict = judged_window(start, end, searched)
+    searched, openings = verdict.searched, verdict.openings
     asked = f"{eval_start} … {eval_end}"
     told = [(asked, "OVERLAP", obstacle) for obstacle in verdict.obstacles] or [
         (asked, "FREE", "free of the run's search")
     ]
     _leave(run_id, "oos_window", "FREE" if verdict.is_free else "OVERLAP", _moment(None), told)
     if as_json:
-        print_json({**verdict.as_json(), "searches_on_it": n_searches, "evaluations_on_it": n_evaluations})
+        print_json(verdict.as_json())
     elif verdict.is_free:
         side = "before" if verdict.is_before else "after"
         print(
             f"free: {eval_start} … {eval_end} lies {verdict.distance / DAY:g} days {side} the days of run {run_id} "
             f"({searched.start:%Y-%m-%d} … {searched.end - DAY:%Y-%m-%d}; embargo {searched.embargo / DAY:g} days)"
         )
+    if openings is not None and not as_json:
+        print(
+            f"opened before: {openings.earlier:,} times as a confirmation fold or evaluation, by the search ledger; the "
+            f"next opening is held to {openings.share_left:.3g} of a level; {openings.searches:,} searches of any run have "
+            "days of it"
+        )
     for obstacle in verdict.obstacles:
         print(f"NOT out of sample: {eval_start} … {eval_end}: {obstacle}", file=sys.stderr)
     if not verdict.is_free:
-        print(f"The first free day is {first_free_day(searched)}.", file=sys.stderr)
-    if n_searches + n_evaluations:
-        print(
-            f"note: {n_searches} searches and {n_evaluations} evaluations have read days of it, of any of the run's symbols "
-            "(ledger/searches.jsonl); the next look is not the first.",
-            file=sys.stderr,
-        )
+        print(f"The first day free of the run's search is {first_free_day(searched)}.", file=sys.stderr)
     raise typer.Exit(0 if verdict.is_free else 1)
 
 

@@ -8,6 +8,7 @@ direction and clustering of the events and move all of them together by whole da
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ from backtest.discovery.forward_returns import Floats, Integers, opens_around
 from backtest.discovery.inference import cluster_t
 from backtest.discovery.scoring import DISCOVERY, SymbolMarket, tradable_events, trades_made
 from backtest.discovery.second_legs import SecondLeg
+from backtest.expressions.compiling import machine_code
 
 if TYPE_CHECKING:
     from backtest.discovery.hypotheses import Trial
@@ -249,9 +251,33 @@ def _placebo_means(
         inside = part.market.fold == fold
         first, length = int(inside.argmax()), np.count_nonzero(inside)
         moved = first + (part.entry - first + shifts[:, None]) % length
-        values = _paths(part, moved, offsets)
-        known = np.isfinite(values)
-        sums += np.where(known, values, 0.0).sum(axis=1)
-        counts += known.sum(axis=1)
+        opens, means = [part.market.bars.open], [part.market.mean_bar_return]
+        if part.leg is not None:
+            opens, means = [*opens, part.leg.both.second.open], [*means, part.leg.mean_bar_return]
+        _add_paths(np.stack(opens), np.stack(means), moved, part.side, offsets, sums, counts)
     with np.errstate(invalid="ignore"):
         return np.asarray(sums / counts)
+
+
+@machine_code
+def _add_paths(
+    opens: Floats, means: Floats, entries: Integers, side: Floats, offsets: Integers, sums: Floats, counts: Floats
+) -> None:
+    """Add what `_paths` gives, with how many of its values are known, to sums over the trades of each draw, (draws, k).
+
+    `opens` and `means` have a row a leg, (legs, bars); `entries` is (draws, trades).
+    """
+    for draw in range(len(entries)):
+        for trade in range(entries.shape[1]):
+            entry = entries[draw, trade]
+            for place in range(len(offsets)):
+                at = entry + offsets[place]
+                if at < 0 or at >= opens.shape[1]:
+                    continue
+                value = 0.0
+                for leg in range(len(opens)):
+                    moved = opens[leg, at] / opens[leg, entry] - 1.0 - means[leg, entry] * offsets[place]
+                    value = moved if leg == 0 else value - moved
+                if math.isfinite(value):
+                    sums[draw, place] += side[trade] * value
+                    counts[draw, place] += 1.0

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
 
 from backtest.evaluation.calibration import LEVELS, PROCEDURES, WorldFigures
 
@@ -24,23 +23,27 @@ WITHOUT_ESTIMATES: Final = frozenset({"naive_bh", "grouped_bh"})
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Exact interval of a binomial share; (0, 1) without trials."""
+    from scipy.special import betaincinv
+
     if trials == 0:
         return 0.0, 1.0
     tail = (1.0 - confidence) / 2.0
-    low = float(stats.beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
-    high = float(stats.beta.ppf(1.0 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
+    low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, trials - successes, 1.0 - tail)) if successes < trials else 1.0
     return low, high
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean over worlds and its Student interval."""
+    from scipy.special import stdtrit
+
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
         return float("nan"), float("nan"), float("nan")
     mean = float(array.mean())
     if len(array) == 1:
         return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    half = float(stdtrit(len(array) - 1, 0.5 + confidence / 2) * array.std(ddof=1) / np.sqrt(len(array)))
     return mean, mean - half, mean + half
 
 
@@ -48,6 +51,8 @@ def ratio_interval(
     numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float, float]:
     """Σ numerator / Σ denominator over worlds and its interval by linearisation; NaN where nothing is counted."""
+    from scipy.special import stdtrit
+
     above, below = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     total, worlds = float(below.sum()), len(below)
     if total == 0:
@@ -56,7 +61,7 @@ def ratio_interval(
     if worlds == 1:
         return ratio, float("nan"), float("nan")
     error = np.sqrt(worlds / (worlds - 1) * ((above - ratio * below) ** 2).sum()) / total
-    half = float(stats.t.ppf(0.5 + confidence / 2, worlds - 1) * error)
+    half = float(stdtrit(worlds - 1, 0.5 + confidence / 2) * error)
     return ratio, ratio - half, ratio + half
 
 

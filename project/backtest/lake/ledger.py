@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -75,6 +75,14 @@ class Standing:
     n_searches: int
     n_hypotheses: int
     confirmation_openings: int
+
+
+@dataclass(frozen=True)
+class Openings:
+    """How often days were opened: as a confirmation fold or out-of-sample window, and by any search whose window has them."""
+
+    as_confirmation: int
+    by_searches: int
 
 
 def record(root: DataRoot, search: Search) -> Standing:
@@ -168,15 +176,19 @@ def searches(root: DataRoot) -> list[dict[str, Any]]:
         return _verified(root)
 
 
-def openings(root: DataRoot, symbols: Collection[str], start: dt.date, end: dt.date) -> tuple[int, int]:
-    """How many searches and how many evaluations have read days of [start, end) of any of the symbols.
+def openings(root: DataRoot, symbols: Sequence[str], start: dt.date, end: dt.date) -> Openings:
+    """What has touched the days [start, end) of any of `symbols` so far; nothing is recorded.
 
-    DataError where the ledger was changed from outside.
+    Raises DataError where the ledger was changed from outside or cannot be read.
     """
-    asked = {"symbols": sorted(symbols), "window_start": start.isoformat(), "window_end": end.isoformat()}
-    found = [entry for entry in searches(root) if _overlap(entry, asked, "window")]
-    n_evaluations = sum(entry["n_hypotheses"] == 0 for entry in found)
-    return len(found) - n_evaluations, n_evaluations
+    span: dict[str, Any] = {"symbols": list(symbols)}
+    for name in ("window", "confirmation"):
+        span |= {f"{name}_start": start.isoformat(), f"{name}_end": end.isoformat()}
+    entries = searches(root)
+    return Openings(
+        sum(_overlap(entry, span, "confirmation") for entry in entries),
+        sum(_overlap(entry, span, "window") for entry in entries),
+    )
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -222,7 +234,7 @@ def _verified(root: DataRoot, *, mend: bool = True) -> list[dict[str, Any]]:
     # A crash between the line and the head leaves the head one entry behind, never further.
     if not isinstance(recorded, int) or not 0 <= len(entries) - recorded <= 1:
         raise _tampered(root, f"{path} holds {len(entries)} searches and {root.ledger_head.name} counted {recorded}")
-    if recorded and entries[recorded - 1]["hash"] != head["hash"]:
+    if recorded and entries[recorded - 1]["hash"] != head.get("hash"):
         raise _tampered(root, f"{path} is another one than {root.ledger_head.name} tells of")
     if not mend:
         return entries

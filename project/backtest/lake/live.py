@@ -80,6 +80,10 @@ def read_export(path: Path) -> Any:
             return _freqtrade_database(path)
         if head.startswith(b"PAR1"):
             return _parquet(path).to_dicts()
+        if head.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+            raise DataError(
+                f"{path} is packed, or a spreadsheet: unpack it, or export it as CSV, and import that file."
+            )
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
             return [parsed_json(line, allow_nan=True) for line in text.splitlines() if line.strip()]

@@ -21,7 +21,8 @@ def write_report(folder: Path, files: Iterable[tuple[str, str]]) -> list[Path]:
         path = folder / place
         if Path(place).is_absolute() or ".." in Path(place).parts:
             raise DataError(f"{place!r} is no place in {folder}.")
-        write_text(path, text)
+        # Not flushed one by one, which takes longer than making them: a report is made again from what it shows.
+        write_text(path, text, flush=False)
         written.append(path)
     _remove_others(folder, frozenset(written))
     return written

@@ -1,13 +1,16 @@
 """Fills in the exports of Binance, freqtrade and NautilusTrader, as rows of one schema.
 
-Binance: the account's ``userTrades`` as JSON, or the trade history as CSV of USD-M futures (Symbol, Quantity) or spot (Pair,
-Executed). freqtrade: its trades as JSON with their ``orders`` (REST, backtest result), or the ``orders`` of its database joined
-with ``trades``. NautilusTrader: the fills report (``generate_fills_report``).
+Binance: the account's ``userTrades`` as JSON, or the trade history as CSV of USD-M futures (``Uid, Time, Symbol, Side, Price,
+Quantity, …, Trade ID, Order ID``, or without some of them) or spot (``Pair, Side, Executed`` or ``Pair, Type, Amount, Total``;
+older ones name the pair ``Market``). Its times are of the zone that the column, ``Time(UTC)``, or the file's name tells,
+``…(UTC+3)…``. freqtrade: its trades as JSON with their ``orders`` (REST, backtest result), or the ``orders`` of its database
+joined with ``trades``. NautilusTrader: the fills report (``generate_fills_report``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +26,9 @@ EARLIEST: Final = dt.datetime(2009, 1, 1, tzinfo=dt.UTC)
 QUOTES: Final = ("USDT", "USDC", "BUSD", "FDUSD", "USD")
 _SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9_]{1,39}")
 _AMOUNT: Final = re.compile(r"([0-9][0-9,]*(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*[A-Z0-9]*")
+_ZONE: Final = re.compile(r"\(UTC(?:([+-])-?(\d{1,2})(?::?(\d{2}))?)?\)", re.IGNORECASE)
+"""What Binance writes into names of files and columns; west of Greenwich with two signs, ``(UTC--6)``."""
+_SHORT_YEAR: Final = re.compile(r"\d{2}-\d{2}-\d{2} ")
 FILLED_STATES: Final = ("closed", "canceled", "cancelled", "expired", "filled", "open", "")
 
 
@@ -50,6 +56,8 @@ def fills_of(rows: Sequence[Row], origin: Origin, file: str, now: dt.datetime) -
         Rows that cannot be read, each named by file and row (from 1, without the header); a fill_id twice with other values.
     """
     read = READERS[origin]
+    if origin == "binance":
+        read = functools.partial(_binance, zone=_zone(file.rpartition("/")[2]))
     fills: dict[str, Fill] = {}
     faults = []
     for number, row in enumerate(rows, start=1):
@@ -71,18 +79,49 @@ def fills_of(rows: Sequence[Row], origin: Origin, file: str, now: dt.datetime) -
 # -- one row of each origin ---------------------------------------------------------------------------------
 
 
-def _binance(row: Row) -> Fill:
+def _binance(row: Row, zone: dt.tzinfo | None = None) -> Fill:
     named = {re.sub(r"[^a-z]", "", str(key).lower()): value for key, value in row.items()}
-    symbol = _symbol(_first(named, "symbol", "pair"))
-    side = _side(named["side"]) if "side" in named else _binance_side(named)
-    price, quantity = (
-        _positive(_first(named, "price"), "price"),
-        _positive(_first(named, "qty", "quantity", "executed"), "quantity"),
-    )
-    time = _time(_first(named, "time", "timeutc", "dateutc", "date"))
+    symbol = _symbol(_first(named, "symbol", "pair", "market"))
+    side = next((_side(named[name]) for name in ("side", "type") if named.get(name)), None) or _binance_side(named)
+    # With a total beside it the amount is one of base currency; beside a quantity it is the total itself.
+    amounts = ("qty", "quantity", "executed", *(("amount",) if "total" in named else ()))
+    price, quantity = _positive(_first(named, "price"), "price"), _positive(_first(named, *amounts), "quantity")
+    time = _binance_time(row, named, zone)
     identity = next((named[name] for name in ("id", "tradeid") if named.get(name) not in (None, "")), None)
     own = f"{time.isoformat()}/{side}/{price!r}/{quantity!r}" if identity is None else _text(identity, "trade id")
     return Fill(f"binance/{symbol}/{own}", time, symbol, side, price, quantity)
+
+
+def _binance_time(row: Row, named: Row, zone: dt.tzinfo | None) -> dt.datetime:
+    """In the zone of the column or else the file; a time that may be of any zone is none."""
+    value = _first(named, "time", "timeutc", "dateutc", "date", "datetime", "datetimeutc")
+    column = next(str(key) for key in row if row[key] is value)
+    if not isinstance(value, str) or value.strip().isdecimal():
+        return _time(value)
+    text = f"20{value.strip()}" if _SHORT_YEAR.match(value.strip()) else value
+    of_column = _zone(column)
+    try:
+        moment = dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        return _time(text)
+    if moment.tzinfo is None:
+        zone = of_column or zone
+        if zone is None:
+            raise ValueError(
+                f"time {value[:40]!r} of column {column[:40]!r} tells no zone and neither does the file's name; keep the name "
+                "the venue gave the file, with (UTC+3) or the like in it"
+            )
+        moment = moment.replace(tzinfo=zone)
+    return _time(moment)
+
+
+def _zone(text: str) -> dt.tzinfo | None:
+    """The zone that a name of Binance tells, ``Time(UTC+3)``."""
+    found = _ZONE.search(text)
+    if found is None:
+        return None
+    offset = dt.timedelta(hours=int(found[2] or 0), minutes=int(found[3] or 0))
+    return dt.timezone(-offset if found[1] == "-" else offset) if offset < dt.timedelta(hours=15) else None
 
 
 def _binance_side(named: Row) -> Literal["buy", "sell"]:

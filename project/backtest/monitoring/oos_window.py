@@ -10,6 +10,8 @@ from typing import Any, Final
 from backtest.errors import DataError, listed
 
 DAY: Final = dt.timedelta(days=1)
+LEAST_SHARE: Final = 0.01
+"""A window whose next opening has less of a level left is used up: ten openings under a budget of two levels."""
 _FOLD_DATES: Final = ("discovery_start", "discovery_end", "confirmation_start", "confirmation_end")
 
 
@@ -29,6 +31,22 @@ class SearchedWindow:
 
 
 @dataclass(frozen=True)
+class Openings:
+    """What has looked at an evaluation window before, as the search ledger records it.
+
+    Attributes
+    ----------
+    earlier : openings of any of its days, as the confirmation fold of a search or as an evaluation's window.
+    searches : searches of any run whose window holds any of its days.
+    share_left : share of a level that the next opening is held to, by `Gates.share_of_level`.
+    """
+
+    earlier: int
+    searches: int
+    share_left: float
+
+
+@dataclass(frozen=True)
 class WindowVerdict:
     """Whether [start, end) may be used for evaluation; `distance` is the time between it and the searched window.
 
@@ -41,6 +59,7 @@ class WindowVerdict:
     distance: dt.timedelta
     is_before: bool
     obstacles: tuple[str, ...]
+    openings: Openings | None = None
 
     @property
     def is_free(self) -> bool:
@@ -57,6 +76,9 @@ class WindowVerdict:
             "embargo_days": self.searched.embargo / DAY,
             "distance_days": self.distance / DAY,
             "lies_before_discovery": self.is_before,
+            "earlier_openings": None if self.openings is None else self.openings.earlier,
+            "searches_with_days_of_it": None if self.openings is None else self.openings.searches,
+            "share_of_level_left": None if self.openings is None else self.openings.share_left,
             "obstacles": list(self.obstacles),
         }
 
@@ -94,11 +116,13 @@ def searched_window(manifest: Mapping[str, Any], run_id: str) -> SearchedWindow:
     return SearchedWindow(run_id, start, end, (days[2] - days[1]))
 
 
-def judged_window(start: dt.datetime, end: dt.datetime, searched: SearchedWindow) -> WindowVerdict:
-    """The verdict on the evaluation window [start, end) with regard to one search.
+def judged_window(
+    start: dt.datetime, end: dt.datetime, searched: SearchedWindow, openings: Openings | None = None
+) -> WindowVerdict:
+    """The verdict on the evaluation window [start, end) with regard to one search and to all that opened it before.
 
     The embargo holds on both sides: trades of the search reach past its end, trades of an evaluation that ends before
-    the search reach into it. What else may speak against a window joins `obstacles`.
+    the search reach into it. Without `openings` they are not judged.
     """
     is_before = end <= searched.start
     distance = max(searched.start - end, start - searched.end, dt.timedelta(0))
@@ -112,7 +136,12 @@ def judged_window(start: dt.datetime, end: dt.datetime, searched: SearchedWindow
             f"it lies {distance / DAY:g} days {side} the discovery window {_span(searched)}, inside its embargo of "
             f"{searched.embargo / DAY:g} days"
         )
-    return WindowVerdict(start, end, searched, distance, is_before, tuple(obstacles))
+    if openings is not None and openings.share_left < LEAST_SHARE:
+        obstacles.append(
+            f"days of it were opened {openings.earlier:,} times before: the next opening would be held to "
+            f"{openings.share_left:.2%} of a level, below {LEAST_SHARE:.0%} its budget is used up"
+        )
+    return WindowVerdict(start, end, searched, distance, is_before, tuple(obstacles), openings)
 
 
 def first_free_day(searched: SearchedWindow) -> dt.date:

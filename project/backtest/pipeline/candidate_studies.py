@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,7 +45,10 @@ def studies(
     """`studies_of` the candidates on the bars in the lake; raises DataError where the lake lacks them."""
     if candidates.is_empty():
         return {}
-    symbols = {symbol: _symbol(plan, spec, folds, symbol) for symbol in plan.symbols}
+    known: dict[str, list[Trial]] = {}
+    found = [trial for row in candidates.iter_rows(named=True) if (trial := _trial(spec, row, known)) is not None]
+    frames: dict[Any, pl.DataFrame] = {}
+    symbols = {symbol: _symbol(plan, spec, folds, symbol, found, frames) for symbol in plan.symbols}
     return studies_of(symbols, spec, candidates, events, folds)
 
 
@@ -53,9 +57,10 @@ def studies_of(
 ) -> dict[str, CandidateStudy]:
     """The study of each of these candidates by its id; without those whose second leg is not in the lake."""
     trades: dict[tuple[str, str, str], dict[str, pl.DataFrame]] = {}
+    known: dict[str, list[Trial]] = {}
     made = {}
     for row in candidates.iter_rows(named=True):
-        trial = _trial(spec, row)
+        trial = _trial(spec, row, known)
         if trial is None:
             continue
         key = (row["event_type"], row["policy"], row["horizon"])
@@ -67,22 +72,31 @@ def studies_of(
     return made
 
 
-def _trial(spec: Spec, row: Mapping[str, Any]) -> Trial | None:
-    """The trial behind a candidate; None where the spec has no such event or trade any more."""
+def _trial(spec: Spec, row: Mapping[str, Any], known: dict[str, list[Trial]]) -> Trial | None:
+    """The trial behind a candidate; None where the spec has no such event or trade any more.
+
+    `known` keeps the trials of each event.
+    """
     from backtest.discovery.hypotheses import event_trials
 
-    if row["event_type"] not in spec.events:
+    event_type = row["event_type"]
+    if event_type not in spec.events:
         return None
     verb = row["state_id"] if row["state_id"] in spec.filters else None
+    if event_type not in known:
+        known[event_type] = event_trials(spec, event_type)
     found = (
         trial
-        for trial in event_trials(spec, row["event_type"])
+        for trial in known[event_type]
         if trial.policy.policy_id == row["policy"] and trial.horizon == row["horizon"] and trial.filter_verb == verb
     )
     return next(found, None)
 
 
-def _symbol(plan: Plan, spec: Spec, folds: Folds, symbol: str) -> SymbolBars:
+def _symbol(
+    plan: Plan, spec: Spec, folds: Folds, symbol: str, trials: Sequence[Trial], frames: dict[Any, pl.DataFrame]
+) -> SymbolBars:
+    """A symbol's market as far as these trials need it; `frames` keeps what was read, for the other symbol of a pair."""
     import numpy as np
 
     from backtest.discovery.scoring import symbol_market
@@ -90,14 +104,23 @@ def _symbol(plan: Plan, spec: Spec, folds: Folds, symbol: str) -> SymbolBars:
     states = read_parquet(plan.root.states(plan.run_id, symbol))
     extent = feature_extent(plan.root, symbol) or (dt.datetime.max.replace(tzinfo=dt.UTC),) * 2
     window = clipped(extent, states["timestamp"].min(), states["timestamp"].max() + BAR)  # type: ignore[arg-type, operator]
-    named = [*spec.bar_expressions.values(), *(one.condition for one in spec.filters.values())]
+    filters = {trial.filter_verb for trial in trials} - {None}
+    named = [*spec.bar_expressions.values(), *(spec.filters[verb].condition for verb in sorted(map(str, filters)))]
+    narrowed = dataclasses.replace(spec, filters={verb: spec.filters[verb] for verb in spec.filters if verb in filters})
     history = max(expression.lookback_bars for expression in named)
     names = {name for expression in named for name in expression.inputs}
     start, end = window if window is not None else (states["timestamp"][0], states["timestamp"][-1])
-    frame = perpetual_frame(plan, spec, symbol, start - history * BAR, end, names)
-    other = pair_of(plan, spec, symbol)
-    pair = None if other is None else perpetual_frame(plan, spec, other, start - history * BAR, end, names)
-    market = symbol_market(frame, states, symbol, spec, folds, pair=pair)
+
+    def frame_of(name: str) -> pl.DataFrame:
+        key = (name, start, end)
+        if key not in frames:
+            frames[key] = perpetual_frame(plan, spec, name, start - history * BAR, end, names)
+        return frames[key]
+
+    frame = frame_of(symbol)
+    is_paired = any(trial.policy.second_leg == "pair" for trial in trials)
+    other = pair_of(plan, spec, symbol) if is_paired else None
+    market = symbol_market(frame, states, symbol, narrowed, folds, pair=None if other is None else frame_of(other))
     return SymbolBars(
         market, {name: frame[name].fill_null(np.nan).to_numpy() for name in ("open", "high", "low", "close")}
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import dataclasses
 from pathlib import Path
 
-from backtest.errors import MisuseError, RunError
-from backtest.lake.files import read_json
+from backtest.errors import DataError, MisuseError, RunError
+from backtest.lake.files import MEND, read_json
 from backtest.lake.paths import DataRoot
+from backtest.pipeline.finished_run import request_for_run
+from backtest.pipeline.history import manifest_of
 from backtest.pipeline.runs import Request
 
 
@@ -25,38 +27,31 @@ def request_for_event(
         Unknown run, or one whose events are missing or were not tested.
     MisuseError
         Symbols that are not those of the run: a search is over all its symbols.
+    DataError
+        A manifest or a design that is damaged.
     """
-    root.require()
-    if not root.run_manifest(run_id).is_file():
-        known = sorted(path.parent.name for path in root.path.glob("runs/*/run_manifest.json"))
-        raise RunError(
-            f"there is no run {run_id} in {root.path}. Runs: {', '.join(known[-10:]) or 'none'}. "
-            "Make one: make discover-edges RUN_ID=…"
-        )
-    manifest = read_json(root.run_manifest(run_id))
+    manifest_of(root, run_id)
     if not root.design(run_id).is_file():
         raise RunError(f"run {run_id} has no events yet. Run the discovery first: make discover-edges RUN_ID={run_id}")
-    tested = read_json(root.design(run_id))["tested"]
+    request = request_for_run(root, spec_root, run_id)
+    tested = _tested(root.design(run_id))
     if event_type not in tested:
         raise RunError(
             f"run {run_id} did not test {event_type} (see {root.event_quality(run_id)}). It tested: {', '.join(tested)}."
         )
-    of_run = tuple(manifest["symbols"])
+    of_run = request.symbols
     if symbols and set(symbols) != set(of_run):
         raise MisuseError(
             f"run {run_id} is a search over {','.join(of_run)}; {','.join(symbols)} would be another one. "
             f"Leave the symbols out, or start a new run: make discover-edges SYMBOLS={','.join(symbols)}"
         )
-    return Request(
-        root=root,
-        spec_root=spec_root,
-        run_id=run_id,
-        symbols=of_run,
-        start=_instant(manifest.get("start")),
-        end=_instant(manifest.get("end")),
-        parameters={**manifest["parameters"], "event_type": event_type},
-    )
+    return dataclasses.replace(request, parameters={**request.parameters, "event_type": event_type})
 
 
-def _instant(text: str | None) -> dt.datetime | None:
-    return dt.datetime.fromisoformat(text) if text else None
+def _tested(path: Path) -> list[str]:
+    """Event types a run has tested."""
+    design = read_json(path)
+    tested = design.get("tested") if isinstance(design, dict) else None
+    if not isinstance(tested, list) or not all(isinstance(name, str) for name in tested):
+        raise DataError(f"{path} does not say which event types were tested. {MEND}")
+    return tested

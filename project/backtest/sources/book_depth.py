@@ -9,7 +9,7 @@ import polars as pl
 from backtest.errors import DataError
 from backtest.sources.columns import BOOK_DEPTH_COLUMNS
 from backtest.sources.liquidations import raw_frame
-from backtest.sources.rows import BAR_MS, Defect, Parsed, reported, with_stamps, within
+from backtest.sources.rows import BAR_MS, Defect, Parsed, with_stamps, within, without
 from backtest.sources.tables import named_rows
 
 _REQUIRED: Final = ("timestamp", "percentage", "notional")
@@ -35,8 +35,8 @@ def parse_book_depth(data: bytes, file: str, period_ms: tuple[int, int]) -> Pars
     for name, is_sound in (("percentage", pl.col("_number") != 0), ("notional", pl.col("_number") >= 0)):
         read = table.with_columns(pl.col(name).str.strip_chars().cast(pl.Float64, strict=False).alias("_number"))
         is_usable = (pl.col("_number").is_finite() & is_sound).fill_null(False)
-        defects += reported(read.filter(~is_usable), name, file, "cannot be used", "row left out")
-        table = read.filter(is_usable).with_columns(pl.col("_number").alias(name)).drop("_number")
+        read = without(read, ~is_usable, name, file, "cannot be used", "row left out", defects)
+        table = read.with_columns(pl.col("_number").alias(name)).drop("_number")
     if table.is_empty():
         raise DataError("it has no usable row" + (f" ({defects[0].found})" if defects else ""))
     return Parsed(_bars(_once_each(table, file, defects)), defects)

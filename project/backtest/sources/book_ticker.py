@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from backtest.errors import DataError
 from backtest.sources.columns import BOOK_TICKER_COLUMNS
 from backtest.sources.liquidations import raw_frame
-from backtest.sources.rows import BAR_MS, Defect, Parsed, reported, with_stamps, within
+from backtest.sources.rows import BAR_MS, Defect, Parsed, reported, with_stamps, within, without
 from backtest.sources.tables import column_positions, first_lines, is_header, text_rows
 
 PIECE_BYTES: Final = 16 << 20
@@ -138,15 +138,14 @@ def _quick(part: bytes, positions: dict[str, int], width: int) -> pl.DataFrame |
 
 def _add(sums: _Sums, table: pl.DataFrame, period_ms: tuple[int, int], file: str, defects: list[Defect]) -> None:
     table = within(with_stamps(table, file, defects), period_ms, file, defects)
-    late = table.filter(pl.col("stamp") < pl.col("stamp").shift(1))
-    if late.height:
+    if (np.diff(table["stamp"].to_numpy()) < 0).any():
+        late = table.filter(pl.col("stamp") < pl.col("stamp").shift(1))
         found = f"its stamp is earlier than that of the row before ({late.height:,} such rows)"
         defects.append(Defect(file, int(late["row"][0]), found, "rows put in order of time", late.height))
         table = table.sort("stamp", maintain_order=True)
     is_before = pl.col("stamp") < sums.last_ms
     what = "is earlier than rows already summed"
-    defects += reported(table.filter(is_before), "timestamp", file, what, "row left out")
-    table = table.filter(~is_before)
+    table = without(table, is_before, "timestamp", file, what, "row left out", defects)
     numbers = [pl.col(name).cast(pl.Float64, strict=False).alias(f"_{name}") for name in _QUOTES]
     table = table.with_columns(numbers)
     bid, ask = pl.col("_best_bid_price"), pl.col("_best_ask_price")
@@ -155,18 +154,16 @@ def _add(sums: _Sums, table: pl.DataFrame, period_ms: tuple[int, int], file: str
         & (ask > bid)
     ).fill_null(False)
     table = table.with_columns(is_quote.alias("_is_quote"))
-    defects += reported(
-        table.filter(~pl.col("_is_quote")),
-        "best_ask_price",
-        file,
-        "and the rest of its row make no quote",
-        "no quote from there to the next one",
-    )
-    values = [
-        table.select(pl.when(pl.col("_is_quote")).then(pl.col(f"_{name}")).otherwise(np.nan)).to_series().to_numpy()
-        for name in _QUOTES
-    ]
-    sums.add(table["stamp"].to_numpy(), *values)
+    if not table["_is_quote"].all():
+        defects += reported(
+            table.filter(~pl.col("_is_quote")),
+            "best_ask_price",
+            file,
+            "and the rest of its row make no quote",
+            "no quote from there to the next one",
+        )
+    quotes = table.select(pl.when(pl.col("_is_quote")).then(pl.col(f"_{name}")).otherwise(np.nan) for name in _QUOTES)
+    sums.add(table["stamp"].to_numpy(), *(column.to_numpy() for column in quotes))
 
 
 def _shortened(defects: list[Defect], file: str) -> list[Defect]:

@@ -9,7 +9,7 @@ import polars as pl
 from backtest.errors import DataError
 from backtest.lake.schemas import RAW_SCHEMAS, UTC_MILLISECONDS
 from backtest.sources.columns import LIQUIDATION_COLUMNS
-from backtest.sources.rows import BAR_MS, Defect, Parsed, reported, with_stamps, within
+from backtest.sources.rows import BAR_MS, Defect, Parsed, with_stamps, within, without
 from backtest.sources.tables import named_rows
 
 _REQUIRED: Final = ("timestamp", "side", "price", "average_price", "original_quantity", "accumulated_fill_quantity")
@@ -47,20 +47,18 @@ def of_symbol(table: pl.DataFrame, symbol: str, file: str, defects: list[Defect]
     if "symbol" not in table.columns:
         return table
     is_own = pl.col("symbol").str.strip_chars() == symbol
-    defects += reported(table.filter(~is_own), "symbol", file, f"is not {symbol}", "row left out")
-    return table.filter(is_own)
+    return without(table, ~is_own, "symbol", file, f"is not {symbol}", "row left out", defects)
 
 
 def _with_numbers(table: pl.DataFrame, file: str, defects: list[Defect]) -> pl.DataFrame:
     table = table.with_columns(pl.col("side").str.strip_chars().str.to_uppercase())
     is_side = pl.col("side").is_in(["BUY", "SELL"])
-    defects += reported(table.filter(~is_side), "side", file, "is neither BUY nor SELL", "row left out")
-    table = table.filter(is_side)
+    table = without(table, ~is_side, "side", file, "is neither BUY nor SELL", "row left out", defects)
     for name in _NUMBERS:
         number = pl.col(name).str.strip_chars().cast(pl.Float64, strict=False)
         is_sound = (number.is_finite() & (number >= 0)).fill_null(False)
-        defects += reported(table.filter(~is_sound), name, file, "is not a number from zero up", "row left out")
-        table = table.filter(is_sound).with_columns(number.alias(name))
+        table = without(table, ~is_sound, name, file, "is not a number from zero up", "row left out", defects)
+        table = table.with_columns(number.alias(name))
     return table
 
 

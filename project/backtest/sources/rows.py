@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from backtest.errors import DataError
@@ -107,10 +108,10 @@ def raw_rows(table: pl.DataFrame, dataset: str, file: str, period_ms: tuple[int,
         raise DataError("it has no usable row" + (f" ({defects[0].found})" if defects else ""))
     schema = RAW_SCHEMAS[dataset]
     frame = table.select(
-        pl.col("stamp").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC").alias("timestamp"),
+        pl.col("stamp").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC").cast(UTC_MILLISECONDS).alias("timestamp"),
         *(pl.col(name).cast(dtype) for name, dtype in schema.items() if name != "timestamp"),
     )
-    return Parsed(frame.cast({"timestamp": UTC_MILLISECONDS}), defects)
+    return Parsed(frame, defects)
 
 
 def step_text(step_ms: float) -> str:
@@ -127,37 +128,36 @@ def step_text(step_ms: float) -> str:
 
 def with_stamps(table: pl.DataFrame, file: str, defects: list[Defect]) -> pl.DataFrame:
     """`table` with ``stamp`` (ms since 1970) from ``timestamp``; rows without a readable one are dropped and reported."""
-    original = table["timestamp"]
-    table = table.with_columns(_stamp_number(original).alias("_number"))
-    number = pl.col("_number")
-    table = table.with_columns(
-        pl.when(number >= 10**17)
-        .then(number // 1_000_000)
-        .when(number >= 10**14)
-        .then(number // 1000)
-        .when(number >= 10**11)
-        .then(number)
-        .when(number >= 10**8)
-        .then(number * 1000)
-        .alias("stamp"),
-        pl.when(number >= 10**17)
-        .then(pl.lit("nanoseconds"))
-        .when(number >= 10**14)
-        .then(pl.lit("microseconds"))
-        .when(number >= 10**11)
-        .then(pl.lit("milliseconds"))
-        .otherwise(pl.lit("seconds"))
-        .alias("_unit"),
-    )
+    number = _stamp_number(table["timestamp"])
+    if number.null_count() == 0 and _all_within(number.to_numpy(), EARLIEST_MS, LATEST_MS):
+        return table.with_columns(number.alias("stamp"))
+    table = table.with_columns(number.alias("_number"))
+    stamp, unit = pl.lit(None, pl.Int64), pl.lit("seconds")
+    for least, name, in_ms in _UNITS:
+        is_unit = pl.col("_number") >= least
+        stamp, unit = pl.when(is_unit).then(in_ms).otherwise(stamp), pl.when(is_unit).then(pl.lit(name)).otherwise(unit)
+    table = table.with_columns(stamp.alias("stamp"), unit.alias("_unit"))
     is_usable = pl.col("stamp").is_between(EARLIEST_MS, LATEST_MS).fill_null(False)
-    defects += reported(table.filter(~is_usable), "timestamp", file, "is not a time", "row left out")
-    table = table.filter(is_usable)
+    table = without(table, ~is_usable, "timestamp", file, "is not a time", "row left out", defects)
     changed = table.filter(pl.col("_unit") != pl.col("_unit").shift(1))
     if changed.height:
         units = sorted(table["_unit"].unique().to_list())
         row = int(changed["row"][0])
         defects.append(Defect(file, row, f"stamps are in {' and '.join(units)}", "each read in its own unit"))
     return table.drop("_number", "_unit")
+
+
+_UNITS: Final = (
+    (10**8, "seconds", pl.col("_number") * 1000),
+    (10**11, "milliseconds", pl.col("_number")),
+    (10**14, "microseconds", pl.col("_number") // 1000),
+    (10**17, "nanoseconds", pl.col("_number") // 1_000_000),
+)
+"""Least number of each unit, and what it is in milliseconds."""
+
+
+def _all_within(values: np.ndarray[tuple[int], np.dtype[np.int64]], least: int, most: int) -> bool:
+    return bool(((values >= least) & (values <= most)).all())
 
 
 def _stamp_number(column: pl.Series) -> pl.Series:
@@ -197,25 +197,37 @@ def _date_text(text: pl.Series) -> pl.Expr:
 
 
 def _with_numbers(table: pl.DataFrame, dataset: str, file: str, defects: list[Defect]) -> pl.DataFrame:
-    for name in RAW_SCHEMAS[dataset]:
-        if name == "timestamp":
-            continue
-        if name not in table.columns:
-            table = table.with_columns(pl.lit(None, dtype=pl.Float64).alias(name))
-            continue
-        number = table[name].str.strip_chars() if table[name].dtype == pl.String else table[name]
-        number = number.cast(pl.Float64, strict=False)
-        read = table.with_columns(number.alias("_number"))
-        is_wrong = ~pl.col("_number").is_finite().fill_null(False)
+    names = [name for name in RAW_SCHEMAS[dataset] if name != "timestamp"]
+    absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in names if name not in table.columns]
+    present = [name for name in names if name in table.columns]
+    is_text = {name: table.schema[name] == pl.String for name in present}
+    numbers = table.with_columns(
+        *(
+            (pl.col(name).str.strip_chars() if is_text[name] else pl.col(name)).cast(pl.Float64, strict=False)
+            for name in present
+        ),
+        *absent,
+    )
+    faulty = [name for name in present if not np.isfinite(numbers[name].to_numpy()).all()]
+    if not faulty:
+        return numbers
+    table = numbers.with_columns(*(table[name].alias(f"{_FOUND}{name}") for name in faulty))
+    for name in faulty:
+        is_wrong = ~pl.col(name).is_finite().fill_null(False)
         is_required = name in REQUIRED[dataset] and dataset not in _BLANKS_KEPT
-        if not is_required and table[name].dtype != pl.String:
-            is_wrong &= pl.col(name).is_not_null()
-        done = "row left out" if is_required else f"{name} left empty there"
-        defects += reported(read.filter(is_wrong), name, file, "is not a number", done)
         if is_required:
-            read = read.filter(~is_wrong)
-        table = read.with_columns(pl.when(~is_wrong).then(pl.col("_number")).alias(name)).drop("_number")
-    return table
+            table = without(table, is_wrong, name, file, "is not a number", "row left out", defects, _FOUND)
+            continue
+        if not is_text[name]:
+            is_wrong &= pl.col(f"{_FOUND}{name}").is_not_null()
+        done = f"{name} left empty there"
+        defects += reported(table.filter(is_wrong), name, file, "is not a number", done, _FOUND)
+        table = table.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)))
+    return table.drop(f"{_FOUND}{name}" for name in faulty)
+
+
+_FOUND: Final = "found: "
+"""Put before the name of a column of numbers, the column as it was found."""
 
 
 # -- order --------------------------------------------------------------------------------------------------
@@ -241,26 +253,49 @@ def _require_funding_step(stamps: pl.Series) -> None:
 
 
 def _median_step(stamps: pl.Series) -> float | None:
-    steps = stamps.unique().sort().diff().drop_nulls()
-    return None if steps.is_empty() else float(steps.sort()[(len(steps) - 1) // 2])
+    steps = np.sort(np.diff(np.unique(stamps.to_numpy())))
+    return None if len(steps) == 0 else float(steps[(len(steps) - 1) // 2])
 
 
 def _on_grid(table: pl.DataFrame, dataset: str, file: str, defects: list[Defect]) -> pl.DataFrame:
+    if not (table["stamp"].to_numpy() % STEP_MS[dataset]).any():
+        return table
     is_off = pl.col("stamp") % STEP_MS[dataset] != 0
     what = f"is not the start of a bar of {step_text(STEP_MS[dataset])}"
-    defects += reported(table.filter(is_off), "timestamp", file, what, "row left out")
-    return table.filter(~is_off)
+    return without(table, is_off, "timestamp", file, what, "row left out", defects)
 
 
 def within(table: pl.DataFrame, period_ms: tuple[int, int], file: str, defects: list[Defect]) -> pl.DataFrame:
     """Rows with first <= ``stamp`` < last; the others are reported."""
-    is_inside = (pl.col("stamp") >= period_ms[0]) & (pl.col("stamp") < period_ms[1])
+    if _all_within(table["stamp"].to_numpy(), period_ms[0], period_ms[1] - 1):
+        return table
+    is_outside = (pl.col("stamp") < period_ms[0]) | (pl.col("stamp") >= period_ms[1])
     what = "is outside the time the file is named after"
-    defects += reported(table.filter(~is_inside), "timestamp", file, what, "row left out")
-    return table.filter(is_inside)
+    return without(table, is_outside, "timestamp", file, what, "row left out", defects)
+
+
+def without(
+    table: pl.DataFrame,
+    is_wrong: pl.Expr,
+    name: str,
+    file: str,
+    found: str,
+    done: str,
+    defects: list[Defect],
+    prefix: str = "",
+) -> pl.DataFrame:
+    """`table` without the rows that are wrong, each reported as by `reported`."""
+    wrong = table.select(is_wrong).to_series()
+    if not wrong.any():
+        return table
+    defects += reported(table.filter(wrong), name, file, found, done, prefix)
+    return table.filter(~wrong)
 
 
 def _sorted_once_each(table: pl.DataFrame, dataset: str, file: str, defects: list[Defect]) -> pl.DataFrame:
+    steps = np.diff(table["stamp"].to_numpy())
+    if (steps > 0).all():
+        return table
     late = table.filter(pl.col("stamp") < pl.col("stamp").shift(1))
     if late.height and not table["stamp"].is_sorted(descending=True):
         found = f"its stamp is earlier than that of the row before ({late.height} such rows)"
@@ -279,11 +314,11 @@ def _sorted_once_each(table: pl.DataFrame, dataset: str, file: str, defects: lis
     return table.drop("_same").unique("stamp", keep="last", maintain_order=True)
 
 
-def reported(wrong: pl.DataFrame, name: str, file: str, found: str, done: str) -> list[Defect]:
-    """One defect for each of the first rows, then one for all the others."""
+def reported(wrong: pl.DataFrame, name: str, file: str, found: str, done: str, prefix: str = "") -> list[Defect]:
+    """One defect for each of the first rows, then one for all the others; `prefix` and `name` is the column that is shown."""
     first = [
         Defect(file, int(row), f"{name} {_shown(value)} {found}", done)
-        for row, value in wrong.head(SHOWN_ROWS).select("row", name).iter_rows()
+        for row, value in wrong.head(SHOWN_ROWS).select("row", f"{prefix}{name}").iter_rows()
     ]
     if wrong.height > SHOWN_ROWS:
         n_more = wrong.height - SHOWN_ROWS

@@ -63,6 +63,19 @@ SPOT_CSV = (
     "\ufeffDate(UTC),Pair,Side,Price,Executed,Amount,Fee\n"
     '"2025-01-02 10:03:07",BTCUSDT,BUY,"1,101.5",0.0020000000BTC,2.203USDT,0.0000001BTC\n'
 )
+# What the venue's pages export today: no zone in the column, two digits of the year, the zone in the file's name.
+FUTURES_NOW = (
+    "Uid,Time,Symbol,Side,Price,Quantity,Amount,Fee,Realized Profit,Buyer,Maker,Trade ID,Order ID\n"
+    "99,25-01-02 13:03:07,BTCUSDT,SELL,101.5,0.002,0.203,0.00010000 USDT,0,false,false,698759,25851813\n"
+)
+SPOT_NOW = (
+    "Date(UTC),Pair,Base Asset,Quote Asset,Type,Price,Amount,Total,Fee,Fee Coin\n"
+    "2025-01-02 10:03:07,BTC/USDT,BTC,USDT,BUY,1101.5,0.002,2.203,0.0001,BNB\n"
+)
+SPOT_ONCE = (
+    "Date(UTC),Market,Type,Price,Amount,Total,Fee,Fee Coin\n"
+    "2025-01-02 10:03:07,BTCUSDT,BUY,1101.5,0.002,2.203,0.0001,BNB\n"
+)
 TRADE = {
     "trade_id": 7, "pair": "BTC/USDT:USDT", "is_short": True, "enter_tag": "r1.b",
     "orders": [
@@ -86,6 +99,21 @@ NAUTILUS_CSV = (
         ("binance", "a.json", [USER_TRADE], [("sell", 101.5, 0.002)]),
         ("binance", "a.csv", FUTURES_CSV, [("sell", 101.5, 0.002)]),
         ("binance", "a.csv", SPOT_CSV, [("buy", 1101.5, 0.002)]),
+        (
+            "binance",
+            "Binance-Futures-Trade-History-202501050000(UTC+3)-part1-of1.csv",
+            FUTURES_NOW,
+            [("sell", 101.5, 0.002)],
+        ),
+        (
+            "binance",
+            "Binance-Futures-Trade-History-202501050000(UTC--6).csv",
+            FUTURES_NOW.replace("25-01-02 13", "2025-01-02 04"),
+            [("sell", 101.5, 0.002)],
+        ),
+        ("binance", "a.csv", FUTURES_NOW.replace("Time", "Time(UTC+3)"), [("sell", 101.5, 0.002)]),
+        ("binance", "a.csv", SPOT_NOW, [("buy", 1101.5, 0.002)]),
+        ("binance", "a.csv", SPOT_ONCE, [("buy", 1101.5, 0.002)]),
         ("freqtrade", "a.json", {"trades": [TRADE]}, [("sell", 101.5, 0.5), ("buy", 99.0, 0.5)]),
         ("freqtrade", "a.json", {"strategy": {"S": {"trades": [TRADE]}}}, [("sell", 101.5, 0.5), ("buy", 99.0, 0.5)]),
         ("nautilus", "a.csv", NAUTILUS_CSV, [("sell", 101.6, 0.25), ("buy", 101.5, 0.25)]),
@@ -153,6 +181,11 @@ def test_a_database_of_freqtrade_is_read_and_not_changed(bars: Desk, tmp_path: P
         ([{"price": "1"}], "row 1: it has no symbol or pair"),
         ({"a": 1}, "holds no list of fills"),
         ("[" * 100_000, "is unreadable"),
+        (
+            FUTURES_NOW,
+            "row 1: time '25-01-02 13:03:07' of column 'Time' tells no zone and neither does the file's name",
+        ),
+        ("PK\x03\x04", "is packed, or a spreadsheet"),
         ("a,b\n1\n", "line 2 has more or fewer fields than the header"),
     ],
 )

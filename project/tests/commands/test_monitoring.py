@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from backtest.lake.ledger import record_evaluation
+
 from .conftest import BAR, Desk
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -164,3 +166,57 @@ def test_a_wrong_flag_is_named(desk: Desk) -> None:
     done = _door("kill_switch", "--run_id r1 --symbol BTCUSDT --max_drawdwn -0.15", desk.root.path)
     assert done.returncode == 2
     assert "--max-drawdwn" in done.stderr
+
+
+def _open(desk: Desk, *, times: int, symbol: str = "BTCUSDT") -> None:
+    for number in range(times):
+        record_evaluation(
+            desk.root,
+            run_id="r1",
+            made_at=dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
+            symbols=[symbol],
+            start=dt.date(2024, 6, 10),
+            end=dt.date(2024, 6, 20),
+            data_hash="ab",
+            subject=f"{symbol} {number}",
+        )
+
+
+def test_a_window_that_was_opened_often_is_used_up(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a budget of two levels the eleventh opening would have 1/110 of one, the tenth has 1/90."""
+    desk.write_run("r1")
+    window = (
+        "validate-oos-window",
+        "--run-id",
+        "r1",
+        "--eval-start",
+        "2024-06-19",
+        "--eval-end",
+        "2024-06-30",
+        "--json",
+    )
+    _open(desk, times=20, symbol="ETHUSDT")
+    assert desk.run(*window) == 0
+    assert json.loads(capsys.readouterr().out)["share_of_level_left"] == 1.0
+    _open(desk, times=9)
+    assert desk.run(*window) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["earlier_openings"], told["searches_with_days_of_it"]) == (9, 9)
+    assert told["share_of_level_left"] == pytest.approx(1 / 90)
+    _open(desk, times=10)
+    assert desk.run(*window) == 1
+    out = capsys.readouterr()
+    assert "days of it were opened 10 times before" in out.err
+    assert json.loads(out.out)["status"] == "used"
+    later = [text.replace("2024-06-19", "2024-06-20") for text in window]
+    assert desk.run(*later) == 0
+
+
+def test_a_damaged_ledger_or_symbols_that_cannot_be_told_end_with_2(desk: Desk) -> None:
+    window = ("validate-oos-window", "--run-id", "r1", "--eval-start", "2024-06-10", "--eval-end", "2024-06-30")
+    desk.write_run("r1", symbols=None)
+    assert desk.run(*window) == 2
+    desk.write_run("r1")
+    _open(desk, times=1)
+    desk.root.ledger_head.write_text('{"entries": 1}')
+    assert desk.run(*window) == 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import toy_stages
 
 from backtest.pipeline.code_hash import CodeHashes
 
@@ -80,8 +81,8 @@ def test_import_cycles_end(folder: Path):
 
 
 def test_a_module_outside_the_package_is_hashed_with_what_it_imports_from_it():
-    reached = CodeHashes().of(["toy_stages"])
-    assert {"toy_stages", "backtest.lake.files", "backtest.errors", "backtest.pipeline.stage"} <= set(reached)
+    reached = CodeHashes().of([toy_stages.__name__])
+    assert {toy_stages.__name__, "backtest.lake.files", "backtest.errors", "backtest.pipeline.stage"} <= set(reached)
     assert not [name for name in reached if name.startswith(("os", "ctypes"))]
 
 

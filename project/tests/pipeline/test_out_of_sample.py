@@ -63,9 +63,9 @@ def test_a_first_look_is_recorded_and_the_same_one_again_is_no_other(plan: Plan)
     }
     assert opened(plan, BY_HAND, BLUEPRINT) == {**first, "is_new": False}
     assert opening_warning(first) == []
-    assert openings(plan.root, ["BTCUSDT"], dt.date(2025, 1, 30), dt.date(2025, 3, 1)) == (0, 1)
-    assert openings(plan.root, ["BTCUSDT"], dt.date(2025, 1, 31), dt.date(2025, 3, 1)) == (0, 0)
-    assert openings(plan.root, ["ETHUSDT"], dt.date(2025, 1, 1), dt.date(2025, 3, 1)) == (0, 0)
+    assert openings(plan.root, ["BTCUSDT"], dt.date(2025, 1, 30), dt.date(2025, 3, 1)).as_confirmation == 1
+    assert openings(plan.root, ["BTCUSDT"], dt.date(2025, 1, 31), dt.date(2025, 3, 1)).as_confirmation == 0
+    assert openings(plan.root, ["ETHUSDT"], dt.date(2025, 1, 1), dt.date(2025, 3, 1)).as_confirmation == 0
 
 
 def test_another_rule_or_account_on_the_same_days_is_another_look_and_warned_of(plan: Plan) -> None:

@@ -25,6 +25,7 @@ from backtest.reports.html.svg import (
     legend,
     legend_width,
     line,
+    number,
     path_of,
     tick_text,
     widened,
@@ -386,18 +387,7 @@ def candle_figure(candles: Candles, *, title: str) -> Markup:
     low, high = widened([*candles.low, *candles.high], include=(candles.entry_price, candles.exit_price))
     y = frame.y(low, high)
     half = max(0.6, min(3.5, (x(1) - x(0)) * 0.34))
-    up: list[str] = []
-    down: list[str] = []
-    for index in range(count):
-        o, h, l_, c = (float(each[index]) for each in (candles.open, candles.high, candles.low, candles.close))
-        if not all(map(math.isfinite, (o, h, l_, c))):
-            continue
-        place = x(index)
-        top, bottom = y(max(o, c)), y(min(o, c))
-        bottom = max(bottom, top + 0.5)
-        wick = path_of([(place, y(h)), (place, y(l_))])
-        body = path_of([(place - half, top), (place + half, top), (place + half, bottom), (place - half, bottom)]) + "Z"
-        (up if c >= o else down).append(wick + body)
+    up, down = _candle_paths(candles, x, y, half)
     x_event, x_entry, x_exit = x(candles.event_at), x(candles.entry_at), x(candles.exit_at)
     plot = frame.height - frame.top - frame.bottom
     is_gain = (candles.exit_price >= candles.entry_price) == candles.is_long
@@ -413,8 +403,8 @@ def candle_figure(candles: Candles, *, title: str) -> Markup:
         element(
             "line", x1=float(x_event), x2=float(x_event), y1=frame.top, y2=frame.height - frame.bottom, class_="event"
         ),
-        element("path", d="".join(up), class_="candle up"),
-        element("path", d="".join(down), class_="candle down"),
+        element("path", d=up, class_="candle up"),
+        element("path", d=down, class_="candle down"),
         element(
             "line",
             x1=float(x_entry),
@@ -431,6 +421,24 @@ def candle_figure(candles: Candles, *, title: str) -> Markup:
         x_axis(frame, ticks, ""),
     ]
     return figure(frame, title, parts)
+
+
+def _candle_paths(candles: Candles, x: Scale, y: Scale, half: float) -> tuple[str, str]:
+    """One path of all rising bars and one of all falling ones: each a wick and a body, `half` as wide to either side."""
+    opens, highs, lows, closes = (
+        np.asarray(each, dtype=np.float64) for each in (candles.open, candles.high, candles.low, candles.close)
+    )
+    known = np.isfinite(opens + highs + lows + closes)
+    top = y(np.maximum(opens, closes)[known])
+    bottom = np.maximum(y(np.minimum(opens, closes)[known]), top + 0.5)
+    place = x(np.flatnonzero(known).astype(np.float64))
+    columns = (place, y(highs[known]), y(lows[known]), place - half, top, bottom)
+    width = number(2 * half)
+    paths: tuple[list[str], list[str]] = ([], [])
+    for is_up, *values in zip((closes >= opens)[known].tolist(), *(each.tolist() for each in columns), strict=True):
+        at, high, low, left, upper, lower = map(number, values)
+        paths[0 if is_up else 1].append(f"M{at} {high}V{low}M{left} {upper}h{width}V{lower}h-{width}z")
+    return "".join(paths[0]), "".join(paths[1])
 
 
 def _candle_ticks(candles: Candles, count: int) -> list[int]:

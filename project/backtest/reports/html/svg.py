@@ -10,13 +10,17 @@ import datetime as dt
 import functools
 import itertools
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, overload
 
+import numpy as np
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
 MAX_TICKS: Final = 6
+_NEEDS_ESCAPING: Final = re.compile("[&<>\"']").search
 
 
 def element(tag: str, *children: str, **attributes: object) -> Markup:
@@ -27,14 +31,12 @@ def element(tag: str, *children: str, **attributes: object) -> Markup:
     given = "".join(
         [f' {_attribute(name)}="{_shown(value)}"' for name, value in attributes.items() if value is not None]
     )
-    if not children:
-        return Markup(f"<{tag}{given}/>")
-    return Markup(f"<{tag}{given}>{''.join(escape(child) for child in children)}</{tag}>")
+    return Markup(f"<{tag}{given}>{_joined(children)}</{tag}>" if children else f"<{tag}{given}/>")
 
 
 def group(children: Iterable[Markup], **attributes: object) -> Markup:
     """``<g>`` around shapes; an empty text where there are none."""
-    inner = Markup("").join(children)
+    inner = Markup(_joined(children))
     return element("g", inner, **attributes) if inner else inner
 
 
@@ -53,7 +55,13 @@ def _shown(value: object) -> str:
     """A value as it may stand between quotation marks."""
     if isinstance(value, float):
         return number(value)
-    return str(value) if isinstance(value, int) else escape(value)
+    text = value if isinstance(value, str) else str(value)
+    return escape(value) if _NEEDS_ESCAPING(text) else text
+
+
+def _joined(children: Iterable[str]) -> str:
+    """Markup as it is, other texts escaped. Asked first: making a Markup of each costs more than all the rest."""
+    return "".join([child if isinstance(child, Markup) else escape(child) for child in children])
 
 
 def path_of(points: Iterable[tuple[float, float]]) -> str:
@@ -77,9 +85,13 @@ class Scale:
     start: float
     end: float
 
-    def __call__(self, value: float) -> float:
+    @overload
+    def __call__(self, value: float) -> float: ...
+    @overload
+    def __call__(self, value: NDArray[np.float64]) -> NDArray[np.float64]: ...
+    def __call__(self, value: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
         span = self.high - self.low
-        share = (value - self.low) / span if span else 0.5
+        share = (value - self.low) / span if span else value * 0.0 + 0.5
         return self.start + share * (self.end - self.start)
 
     def ticks(self, most: int = MAX_TICKS) -> list[float]:
@@ -254,7 +266,7 @@ def figure(frame: Frame, title: str, parts: Iterable[Markup], *, class_: str = "
     """The figure as an image with an accessible name."""
     return element(
         "svg",
-        Markup("").join(parts),
+        Markup(_joined(parts)),
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {frame.width} {frame.height}",
         width=frame.width,

@@ -229,7 +229,8 @@ def _breakdowns(trades: pl.DataFrame, row: Mapping[str, Any], study: CandidateSt
     ]
     known = {*_TRADE_COLUMNS}
     dimensions = [name for name in trades.columns if name not in known]
-    states = [name for name in dimensions if trades[name].n_unique() > 1]
+    values = trades.select(pl.col(dimensions).n_unique()).row(0, named=True) if dimensions else {}
+    states = [name for name, n_values in values.items() if n_values > 1]
     if states:
         made.append(
             _breakdown(
@@ -285,15 +286,13 @@ def _intervals(trades: pl.DataFrame, column: str, prefix: str, study: CandidateS
     from backtest.discovery.event_study import clustered_means
 
     values = trades[column].to_list()
-    names = sorted({value for value in values if value is not None})
+    names = sorted(set(values) - {None})
     if not names:
         return []
-    code = {name: number for number, name in enumerate(names)} | {None: 0}
+    code = {name: number for number, name in enumerate(names)} | {None: -1}
     group = np.array([code[value] for value in values], dtype=np.int64)
-    is_known = trades[column].is_not_null().to_numpy()
-    returns = np.where(is_known, trades["abnormal"].to_numpy() * BPS, np.nan)
     found = clustered_means(
-        returns,
+        np.where(group >= 0, trades["abnormal"].to_numpy() * BPS, np.nan),
         trades["day"].to_numpy(),
         group,
         len(names),
