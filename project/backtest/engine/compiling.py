@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.resources
 from collections.abc import Callable
-from pathlib import Path
+from importlib.resources.abc import Traversable
 from typing import Any, Final, TypeVar, cast
 
 import numba
@@ -17,7 +18,7 @@ from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FOLDER: Final = Path(__file__).parent
+FOLDER: Final[Traversable] = importlib.resources.files(__package__)
 
 
 def machine_code(function: F) -> F:
@@ -47,8 +48,9 @@ def inside(function: F) -> F:
 def _sources_hash() -> str:
     """Of every module of the engine."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(FOLDER.glob("*.py")):
-        digest.update(path.read_bytes())
+    for file in sorted(FOLDER.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py"):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
