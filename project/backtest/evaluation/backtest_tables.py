@@ -265,10 +265,26 @@ def _sharpe(daily: Floats) -> float | None:
     return sharpe_ratio(daily_returns(daily)) if (daily > 0).all() else None
 
 
+def at_days_ends(equity: pl.DataFrame) -> pl.DataFrame:
+    """The last row of each UTC day."""
+    day = pl.col("timestamp").dt.date()
+    return equity.filter((day != day.shift(-1)).fill_null(value=True))
+
+
 def plain_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Rows for a JSON file: times as ISO text, NaN as none."""
+    return _plain(frame).to_dicts()
+
+
+def plain_json(frame: pl.DataFrame) -> str:
+    """The same as the text of a JSON file, for tables of many rows: one a line."""
+    lines = _plain(frame).write_ndjson().splitlines()
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     times = [name for name, dtype in frame.schema.items() if dtype.is_temporal()]
     floats = [name for name, dtype in frame.schema.items() if dtype == pl.Float64()]
     return frame.with_columns(
         *(pl.col(name).dt.to_string("iso:strict") for name in times), *(pl.col(name).fill_nan(None) for name in floats)
-    ).to_dicts()
+    )

@@ -50,9 +50,14 @@ def test_the_runbooks_backtest_ends_with_0_and_a_summary(traded) -> None:
     folder = desk.root / "reports" / "backtest" / "run_20250228"
     assert {path.name for path in folder.iterdir()} == {
         *(f"{name}.parquet" for name in (*TABLES, *SMALL_TABLES)),
-        *(f"{name}.json" for name in SMALL_TABLES),
+        *(f"{name}.json" for name in ("trades", "equity", *SMALL_TABLES)),
         "summary.json",
     }
+    trades, equity = (json.loads((folder / f"{name}.json").read_text()) for name in ("trades", "equity"))
+    assert [row["net"] for row in trades] == table(desk, "run_20250228", "trades")["net"].to_list()
+    assert equity[-1]["equity"] == table(desk, "run_20250228", "equity")["equity"][-1]
+    days = table(desk, "run_20250228", "equity")["timestamp"].dt.date().unique()
+    assert [row["timestamp"][:10] for row in equity] == [str(day) for day in sorted(days)]
     promotions = desk.root / "reports" / "promotions" / "run_20250228"
     assert {path.name for path in promotions.iterdir()} == {"gates.parquet", "promotions.parquet", "promotions.json"}
     # The blueprints were not among the strategies traded, so nothing was asked of a backtest of theirs.

@@ -48,7 +48,7 @@ def both() -> dict[str, tuple[Trades, Trades]]:
             }
         )
     try:
-        answers = environments.run("nautilus", "orders_in_nautilus.py", *given)
+        answers = environments.run("nautilus", "orders_in_nautilus.py", *given, keep=True)
     except environments.NotInstallableError as fault:
         pytest.skip(str(fault))
     return {symbol: (ours[symbol], answer) for symbol, answer in zip(TICKS, answers, strict=True)}

@@ -59,7 +59,7 @@ def cases() -> dict[tuple[str, str], Case]:
     asked = [signals_of(histories[symbol], kind) for symbol, kind in keys]
     given = [given_to_vectorbt(histories[key[0]], own, **KINDS[key[1]]) for key, own in zip(keys, asked, strict=True)]
     try:
-        answers = environments.run("vectorbt", "signals_in_vectorbt.py", *given)
+        answers = environments.run("vectorbt", "signals_in_vectorbt.py", *given, keep=True)
     except environments.NotInstallableError as fault:
         pytest.skip(str(fault))
     made = {}

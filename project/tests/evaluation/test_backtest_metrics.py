@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 
 import numpy as np
 import polars as pl
@@ -22,9 +23,12 @@ from backtest.evaluation.backtest_luck import (
 from backtest.evaluation.backtest_metrics import metric_rows
 from backtest.evaluation.backtest_tables import (
     Portfolio,
+    at_days_ends,
     capacity_rows,
     cost_rows,
     each_alone,
+    plain_json,
+    plain_rows,
     strategy_returns,
     trade_rows,
 )
@@ -236,3 +240,24 @@ def test_the_capacity_curve_by_hand() -> None:
     small = capacity_rows(market, signals, account(sizing=FixedFraction(1e-5)), [10_000.0])["net_bps"].item()
     large = capacity_rows(market, signals, account(sizing=FixedFraction(0.1)), [10_000.0])["net_bps"].item()
     assert large / small == pytest.approx(100.0, rel=1e-4)
+
+
+def test_tables_as_json_have_plain_times_and_no_nan() -> None:
+    frame = pl.DataFrame(
+        {
+            "timestamp": [dt.datetime(2024, 1, 1, tzinfo=dt.UTC), None],
+            "equity": [1.5, float("nan")],
+            "name": ["a", None],
+        }
+    )
+    rows = json.loads(plain_json(frame))
+    assert rows == plain_rows(frame)
+    assert rows[1]["equity"] is None
+    assert rows[0]["timestamp"].startswith("2024-01-01T00:00:00")
+    assert json.loads(plain_json(frame.clear())) == []
+
+
+def test_equity_by_days_is_the_last_bar_of_each() -> None:
+    at = [dt.datetime(2024, 1, day, hour, tzinfo=dt.UTC) for day, hour in ((1, 0), (1, 23), (2, 5), (2, 6), (3, 1))]
+    frame = pl.DataFrame({"timestamp": at, "equity": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    assert at_days_ends(frame)["equity"].to_list() == [2.0, 4.0, 5.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest.lake.paths import SIGNAL_PARTS
 from backtest.pipeline.run_tables import candidate_files
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from backtest.pipeline.chosen_strategies import ChosenRule
     from backtest.spec.compiled import Spec
 
-TABLES: Final = ("trades", "trades_best", "equity", "strategy_returns", "skipped")
-"""Written as Parquet only: they have as many rows as there are trades or bars."""
 SMALL_TABLES: Final = ("metrics", "monthly", "costs", "capacity", "correlation", "parity")
-"""Written as JSON too."""
+"""Written as JSON too, as are the trades, and equity at the days' ends."""
 SUMMARY: Final = "summary.json"
 
 
@@ -51,97 +49,158 @@ def spec(plan: Plan, _partition: str) -> str:
 def run(plan: Plan, _partition: str) -> Outcome:
     import polars as pl
 
-    from backtest.engine.account import neutral_account
-    from backtest.engine.simulation import simulate, simulate_bounds
-    from backtest.evaluation import backtest_tables as tables
-    from backtest.evaluation.backtest_luck import strategies_overfitting, trials_of
-    from backtest.evaluation.backtest_metrics import metric_rows
-    from backtest.lake.files import read_json, read_parquet, write_json, write_parquet
     from backtest.pipeline.chosen_strategies import chosen_rules
     from backtest.pipeline.out_of_sample import opening_warning, recorded_opening
-    from backtest.pipeline.run_tables import read_candidates
     from backtest.spec.loader import load_spec
-    from backtest.strategies.compiled import compile_rule
-    from backtest.strategies.parity import certificates
-    from backtest.strategies.portfolio import account_of, portfolio_market, portfolio_signals
+
+    definitions = load_spec(plan.spec_root)
+    chosen = chosen_rules(plan, definitions)
+    asked = pl.concat(_parts(plan, "signals").values())
+    market = _market(plan, definitions, asked)
+    folds = {one.name: _folds_of(plan, one) for one in chosen}
+    # Recorded before anything is traded: what is killed afterwards has seen those days all the same.
+    opening = recorded_opening(plan, definitions, chosen, folds, _end_day(market), now=dt.datetime.now(dt.UTC))
+    portfolio, entries = _traded(plan, definitions, chosen, asked, market, folds)
+    made = _tables(plan, definitions, chosen, asked, entries, portfolio)
+    warnings = [*_warnings(chosen, made), *opening_warning(opening)]
+    summary = _summary(plan, definitions, chosen, portfolio, made, opening, warnings)
+    return Outcome(
+        outputs=_written(plan, made, summary),
+        summary={
+            "strategies": [one.name for one in chosen],
+            "signals": len(entries),
+            "trades": summary["n_trades"],
+            "skipped": summary["n_skipped"],
+            "profit_usd": portfolio.bounds.worst.profit,
+        },
+        warnings=tuple(warnings),
+    )
+
+
+def _parts(plan: Plan, part: str) -> dict[str, pl.DataFrame]:
+    """What the signals stage wrote of each symbol."""
+    from backtest.lake.files import read_parquet
+
+    return {symbol: read_parquet(plan.root.signals(plan.run_id, symbol, part)) for symbol in plan.symbols}
+
+
+def _market(plan: Plan, definitions: Spec, asked: pl.DataFrame) -> Market:
+    """The run's bars, and the spot markets that any entry trades against."""
+    import polars as pl
+
+    from backtest.strategies.portfolio import portfolio_market
     from backtest.strategies.rules import SPOT
 
-    definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
-    chosen = chosen_rules(plan, definitions)
-    names = [one.name for one in chosen]
-
-    def parts(part: str) -> dict[str, pl.DataFrame]:
-        return {symbol: read_parquet(root.signals(run_id, symbol, part)) for symbol in plan.symbols}
-
     contracts = {symbol: definitions.contract(symbol) for symbol in plan.symbols}
-    asked = pl.concat(parts("signals").values())
     entered = asked.filter(pl.col("skipped").is_null())
     spot_of = sorted(entered.filter(pl.col("second_leg").str.ends_with(SPOT))["symbol"].unique())
-    market = portfolio_market(parts("bars"), contracts, definitions.costs, definitions.backtest.spot_margin, spot_of)
-    signals, entries = portfolio_signals(asked, parts("invalidation"), market, names)
+    bars = _parts(plan, "bars")
+    return portfolio_market(bars, contracts, definitions.costs, definitions.backtest.spot_margin, spot_of)
+
+
+def _traded(
+    plan: Plan,
+    definitions: Spec,
+    chosen: Sequence[ChosenRule],
+    asked: pl.DataFrame,
+    market: Market,
+    folds: Mapping[str, Folds],
+) -> tuple[Portfolio, pl.DataFrame]:
+    """All strategies on one account in both bounds, each alone, and the entries in the engine's order."""
+    from backtest.engine.simulation import simulate_bounds
+    from backtest.evaluation.backtest_tables import Portfolio, each_alone
+    from backtest.strategies.portfolio import account_of, portfolio_signals
+
+    masks = _parts(plan, "invalidation")
+    signals, entries = portfolio_signals(asked, masks, market, [one.name for one in chosen])
     account = account_of(definitions.backtest, [one.rule.sizing for one in chosen])
-    run_folds = _folds(read_json(root.design(run_id)))
-    folds = {one.name: _folds_of(plan, one, run_folds) for one in chosen}
-    opening = recorded_opening(plan, definitions, chosen, folds, _end_day(market), now=dt.datetime.now(dt.UTC))
-    portfolio = tables.Portfolio(
+    portfolio = Portfolio(
         market=market,
         signals=signals,
         tainted=entries["tainted"].to_numpy(),
         bounds=simulate_bounds(market, signals, account),
-        alone=tables.each_alone(market, signals, account),
+        alone=each_alone(market, signals, account),
         folds=folds,
-        run_folds=run_folds,
+        run_folds=_run_folds(plan),
     )
-    worst, best = portfolio.bounds.worst, portfolio.bounds.best
-    trades = tables.trade_rows(worst, signals, portfolio, portfolio.tainted)
+    return portfolio, entries
+
+
+def _tables(
+    plan: Plan,
+    definitions: Spec,
+    chosen: Sequence[ChosenRule],
+    asked: pl.DataFrame,
+    entries: pl.DataFrame,
+    portfolio: Portfolio,
+) -> dict[str, pl.DataFrame]:
+    """Every table by its name."""
+    import polars as pl
+
+    from backtest.evaluation import backtest_tables as tables
+    from backtest.evaluation.backtest_luck import strategies_overfitting, trials_of
+    from backtest.evaluation.backtest_metrics import metric_rows
+    from backtest.pipeline.run_tables import read_candidates
+
+    market, signals, bounds = portfolio.market, portfolio.signals, portfolio.bounds
+    trades, best_trades = (
+        tables.trade_rows(bound, signals, portfolio, portfolio.tainted) for bound in (bounds.worst, bounds.best)
+    )
     returns = tables.strategy_returns(portfolio)
-    overfitting = strategies_overfitting(
-        returns, definitions.evaluation.walk_forward.overfitting_blocks, run_folds.embargo_days
-    )
-    trials = trials_of(read_candidates(plan), run_folds)
-    neutral = simulate(market.without_costs(), signals, neutral_account())
-    compiled = [compile_rule(one.name, one.rule, definitions) for one in chosen]
-    skipped = tables.skipped_rows(worst, entries, asked.filter(pl.col("skipped").is_not_null()))
-    best_trades = tables.trade_rows(best, signals, portfolio, portfolio.tainted)
-    made = {
+    blocks = definitions.evaluation.walk_forward.overfitting_blocks
+    overfitting = strategies_overfitting(returns, blocks, portfolio.run_folds.embargo_days)
+    trials = trials_of(read_candidates(plan), portfolio.run_folds)
+    probability = None if overfitting is None else overfitting.probability
+    equities = definitions.backtest.capacity_equities_usd
+    return {
         "trades": trades,
         "trades_best": best_trades,
         "equity": tables.equity_rows(portfolio),
         "strategy_returns": returns,
-        "skipped": skipped,
-        "metrics": metric_rows(
-            portfolio, trades, best_trades, trials, None if overfitting is None else overfitting.probability
-        ),
+        "skipped": tables.skipped_rows(bounds.worst, entries, asked.filter(pl.col("skipped").is_not_null())),
+        "metrics": metric_rows(portfolio, trades, best_trades, trials, probability),
         "monthly": tables.monthly_rows(portfolio, trades),
         "costs": tables.cost_rows(trades),
-        "capacity": tables.capacity_rows(market, signals, account, definitions.backtest.capacity_equities_usd),
+        "capacity": tables.capacity_rows(market, signals, portfolio.account, equities),
         "correlation": tables.correlation_rows(returns),
-        "parity": certificates(
-            pl.concat(parts("tested").values()), tables.traded_like_tested(neutral, market, signals), compiled
-        ),
+        "parity": _parity(plan, definitions, chosen, portfolio),
     }
+
+
+def _parity(plan: Plan, definitions: Spec, chosen: Sequence[ChosenRule], portfolio: Portfolio) -> pl.DataFrame:
+    """What the search measures beside what an account without limits and costs trades."""
+    import polars as pl
+
+    from backtest.engine.account import neutral_account
+    from backtest.engine.simulation import simulate
+    from backtest.evaluation.backtest_tables import traded_like_tested
+    from backtest.strategies.compiled import compile_rule
+    from backtest.strategies.parity import certificates
+
+    market, signals = portfolio.market, portfolio.signals
+    neutral = simulate(market.without_costs(), signals, neutral_account())
+    compiled = [compile_rule(one.name, one.rule, definitions) for one in chosen]
+    tested = pl.concat(_parts(plan, "tested").values())
+    return certificates(tested, traded_like_tested(neutral, market, signals), compiled)
+
+
+def _written(plan: Plan, made: Mapping[str, pl.DataFrame], summary: Mapping[str, object]) -> tuple[Path, ...]:
+    from backtest.evaluation.backtest_tables import at_days_ends, plain_json, plain_rows
+    from backtest.lake.files import write_json, write_parquet, write_text
+
     outputs = []
-    for name in (*TABLES, *SMALL_TABLES):
-        outputs.append(root.backtest(run_id, f"{name}.parquet"))
-        write_parquet(outputs[-1], made[name])
+    for name, frame in made.items():
+        outputs.append(plan.root.backtest(plan.run_id, f"{name}.parquet"))
+        write_parquet(outputs[-1], frame)
     for name in SMALL_TABLES:
-        outputs.append(root.backtest(run_id, f"{name}.json"))
-        write_json(outputs[-1], tables.plain_rows(made[name]))
-    warnings = [*_warnings(chosen, made), *opening_warning(opening)]
-    outputs.append(root.backtest(run_id, SUMMARY))
-    write_json(outputs[-1], _summary(plan, definitions, chosen, portfolio, made, opening, warnings))
-    first = trades.filter(pl.col("leg") == 0)
-    return Outcome(
-        outputs=tuple(outputs),
-        summary={
-            "strategies": names,
-            "signals": len(entries),
-            "trades": len(first),
-            "skipped": len(skipped),
-            "profit_usd": worst.profit,
-        },
-        warnings=tuple(warnings),
-    )
+        outputs.append(plan.root.backtest(plan.run_id, f"{name}.json"))
+        write_json(outputs[-1], plain_rows(made[name]))
+    for name, frame in (("trades", made["trades"]), ("equity", at_days_ends(made["equity"]))):
+        outputs.append(plan.root.backtest(plan.run_id, f"{name}.json"))
+        write_text(outputs[-1], plain_json(frame))
+    outputs.append(plan.root.backtest(plan.run_id, SUMMARY))
+    write_json(outputs[-1], summary)
+    return tuple(outputs)
 
 
 def _end_day(market: Market) -> dt.date:
@@ -149,23 +208,25 @@ def _end_day(market: Market) -> dt.date:
     return dt.date(1970, 1, 1) + dt.timedelta(days=int(market.day[-1]) + 1)
 
 
-def _folds(design: Mapping[str, str]) -> Folds:
+def _run_folds(plan: Plan) -> Folds:
     from backtest.discovery.folds import Folds
+    from backtest.lake.files import read_json
 
-    return Folds.from_json(design)
+    return Folds.from_json(read_json(plan.root.design(plan.run_id)))
 
 
-def _folds_of(plan: Plan, one: ChosenRule, run_folds: Folds) -> Folds:
+def _folds_of(plan: Plan, one: ChosenRule) -> Folds:
     """The folds of the search that found a blueprint; those of the run where it is its own, or nobody searched."""
+    from backtest.discovery.folds import Folds
     from backtest.lake.files import read_json
 
     if one.found_in in (None, plan.run_id):
-        return run_folds
+        return _run_folds(plan)
     path = plan.root.design(one.found_in)
     if path.is_file():
-        return _folds(read_json(path))
+        return Folds.from_json(read_json(path))
     # The search's own record is gone: all that it read counts as what it was chosen on.
-    return _folds(
+    return Folds.from_json(
         {
             "discovery_start": str(one.read_since),
             "discovery_end": str(one.read_until),
@@ -213,7 +274,7 @@ def _summary(
     made: Mapping[str, pl.DataFrame],
     opening: Mapping[str, object] | None,
     warnings: Sequence[str],
-) -> Mapping[str, object]:
+) -> dict[str, Any]:
     import polars as pl
 
     from backtest.strategies.parity import EQUAL, NOT_COMPARABLE
