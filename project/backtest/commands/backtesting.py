@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from backtest.command_options import (
+    AsJson,
     FetchOptions,
     RequiredRunId,
     RunOptions,
@@ -16,7 +17,7 @@ from backtest.command_options import (
     with_options,
 )
 from backtest.run_requests import cache_asked, executed, requested
-from backtest.run_results import print_backtest, print_candidates, print_quality, print_robustness, say_next
+from backtest.run_results import print_backtest, print_candidates, print_quality, print_robustness, print_run, say_next
 
 if TYPE_CHECKING:
     from backtest.pipeline.runner import RunReport
@@ -40,6 +41,9 @@ def baseline(options: FetchOptions, strategies: Strategies = None) -> None:
 
     request = requested(options, strategies=_checked(strategies, options.run_id))
     report = executed(request, (*BASELINE, *TRADED))
+    if options.as_json:
+        print_run(request.root, report)
+        return
     print_quality(request.root, report)
     print_candidates(request.root, report)
     _print_traded(request, report)
@@ -55,13 +59,18 @@ def discover_hybrid_backtest(options: RunOptions, strategies: Strategies = None)
 
     request = requested(options, strategies=_checked(strategies, options.run_id))
     report = executed(request, (*HYBRID, *TRADED))
+    if options.as_json:
+        print_run(request.root, report)
+        return
     print_quality(request.root, report)
     print_candidates(request.root, report)
     print_robustness(request.root, report)
     _print_traded(request, report)
 
 
-def simulate(run_id: RequiredRunId, strategies: Strategies = None, workers: Workers = None) -> None:
+def simulate(
+    run_id: RequiredRunId, strategies: Strategies = None, workers: Workers = None, as_json: AsJson = False
+) -> None:
     """The backtest of a finished run alone, with these strategies; nothing is searched again.
 
     Example: backtest simulate --run-id run_20250228 --strategies blueprints
@@ -76,7 +85,11 @@ def simulate(run_id: RequiredRunId, strategies: Strategies = None, workers: Work
     request = request_for_run(DataRoot.from_environment(), spec_root(), run_id)
     parameters = {**request.parameters, "strategies": names}
     request = dataclasses.replace(request, parameters=parameters, workers=workers, cache=cache_asked())
-    _print_traded(request, executed(request, (*TRADED, "report")))
+    report = executed(request, (*TRADED, "report"))
+    if as_json:
+        print_run(request.root, report)
+    else:
+        _print_traded(request, report)
 
 
 def _checked(strategies: str | None, run_id: str | None) -> str:
