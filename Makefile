@@ -46,7 +46,7 @@ run: .venv/.installed ## ingest, clean and features, no discovery
 	@.venv/bin/backtest run
 
 .PHONY: baseline
-baseline: .venv/.installed ## the full pipeline with backtest and report of STRATEGIES
+baseline: .venv/.installed ## the full pipeline: discovery, robustness, backtest of STRATEGIES, walk-forward, promotion, report
 	@.venv/bin/backtest baseline
 
 .PHONY: discover-edges
@@ -62,7 +62,7 @@ discover-hybrid: .venv/.installed ## discovery, expectancy analysis and robustne
 	@.venv/bin/backtest discover-hybrid
 
 .PHONY: discover-hybrid-backtest
-discover-hybrid-backtest: .venv/.installed ## discover-hybrid and a backtest of STRATEGIES
+discover-hybrid-backtest: .venv/.installed ## discover-hybrid, a backtest of STRATEGIES, walk-forward and promotion
 	@.venv/bin/backtest discover-hybrid-backtest
 
 .PHONY: monitor

@@ -43,6 +43,9 @@ def print_run(root: DataRoot, report: RunReport, event_type: str | None = None) 
     if "backtest" in ran:
         found["backtest"] = read_json(root.backtest(report.run_id, "summary.json"))
         found["metrics"] = json_rows(read_parquet(root.backtest(report.run_id, "metrics.parquet")))
+    if "promotion" in ran:
+        found["walk_forward"] = json_rows(read_parquet(root.walk_forward(report.run_id, "folds.parquet")))
+        found["promotions"] = json_rows(read_parquet(root.promotions(report.run_id, "promotions.parquet")))
     print_json(found)
 
 
@@ -140,6 +143,28 @@ def print_backtest(root: DataRoot, report: RunReport) -> None:
     for line in (*luck_lines(metrics), *backtest_lines(summary)):
         print(line)
     print(f"Written to:\n  {root.backtest(report.run_id, 'summary.json').parent}")
+
+
+def print_walk_forward(root: DataRoot, run_id: str) -> None:
+    """The folds of a run's walk-forward and how overfitted its search is."""
+    from backtest.lake.files import read_json, read_parquet
+    from backtest.reports.promotion import fold_table, overfitting_text
+
+    show(fold_table(read_parquet(root.walk_forward(run_id, "folds.parquet"))))
+    print(overfitting_text(read_json(root.walk_forward(run_id, "walk_forward.json"))["overfitting"]))
+    print(f"Written to:\n  {root.reports('walk_forward', run_id)}")
+
+
+def print_promotions(root: DataRoot, run_id: str) -> None:
+    """Which candidates of a run are promoted, and the first reason against each of the others."""
+    from backtest.lake.files import read_parquet
+    from backtest.reports.promotion import promotion_counts, promotion_table
+
+    promotions = read_parquet(root.promotions(run_id, "promotions.parquet"))
+    print(f"\n{promotion_counts(promotions)}")
+    if len(promotions):
+        show(promotion_table(promotions))
+    print(f"Written to:\n  {root.reports('promotions', run_id)}")
 
 
 def say_next(text: str) -> None:

@@ -24,7 +24,7 @@ def demo(workers: Workers = None, as_json: AsJson = False) -> None:
     Example: backtest demo
     """
     from backtest.lake.paths import ENVIRONMENT_VARIABLE, DataRoot
-    from backtest.pipeline.runs import BASELINE, TRADED, Request
+    from backtest.pipeline.runs import DEMONSTRATION, Request
     from backtest.reports.planted import planted_comparison, planted_table
     from backtest.spec.loader import load_spec
 
@@ -47,7 +47,7 @@ def demo(workers: Workers = None, as_json: AsJson = False) -> None:
         cache=cache_asked(),
         parameters={"source": "simulated", "venue": "simulated", "strategies": "portfolio"},
     )
-    report = executed(request, (*BASELINE, *TRADED))
+    report = executed(request, DEMONSTRATION)
     if as_json:
         print_run(root, report)
         return

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backtest.command_options import RequiredRunId, Workers, spec_root
-from backtest.run_results import say_next
-from backtest.terminal_output import print_json, show
+from backtest.run_results import print_promotions, print_walk_forward, say_next
+from backtest.terminal_output import print_json
 
 if TYPE_CHECKING:
     from backtest.lake.paths import DataRoot
@@ -58,28 +58,6 @@ def promote(run_id: RequiredRunId, workers: Workers = None, as_json: AsJson = Fa
     print_walk_forward(root, report.run_id)
     print_promotions(root, report.run_id)
     say_next(f"each gate with its reason, candidate by candidate: {root.report(report.run_id) / 'promotion.html'}")
-
-
-def print_walk_forward(root: DataRoot, run_id: str) -> None:
-    """The folds of a run's walk-forward and how overfitted its search is."""
-    from backtest.lake.files import read_json, read_parquet
-    from backtest.reports.promotion import fold_table, overfitting_text
-
-    show(fold_table(read_parquet(root.walk_forward(run_id, "folds.parquet"))))
-    print(overfitting_text(read_json(root.walk_forward(run_id, "walk_forward.json"))["overfitting"]))
-    print(f"Written to:\n  {root.reports('walk_forward', run_id)}")
-
-
-def print_promotions(root: DataRoot, run_id: str) -> None:
-    """Which candidates of a run are promoted, and the first reason against each of the others."""
-    from backtest.lake.files import read_parquet
-    from backtest.reports.promotion import promotion_counts, promotion_table
-
-    promotions = read_parquet(root.promotions(run_id, "promotions.parquet"))
-    print(f"\n{promotion_counts(promotions)}")
-    if len(promotions):
-        show(promotion_table(promotions))
-    print(f"Written to:\n  {root.reports('promotions', run_id)}")
 
 
 def _executed(run_id: str, stages: tuple[str, ...], workers: int | None) -> tuple[RunReport, DataRoot]:

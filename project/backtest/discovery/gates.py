@@ -41,22 +41,25 @@ class Limits:
     """One array a limit, a value for each hypothesis, by the profile of its event; NaN where it is not asked for."""
 
     def __init__(self, profiles: Sequence[GateProfile]) -> None:
-        self.profiles = profiles
+        # Thousands of hypotheses share a profile.
+        place: dict[int, int] = {}
+        self._which = np.array([place.setdefault(id(profile), len(place)) for profile in profiles], dtype=np.int64)
+        self._profiles = list({id(profile): profile for profile in profiles}.values())
         self.arrays: dict[str, Floats] = {}
 
     def __call__(self, name: str) -> Floats:
         if name not in self.arrays:
-            values = [getattr(profile, name) for profile in self.profiles]
-            self.arrays[name] = np.array([np.nan if value is None else float(value) for value in values])
+            values = [getattr(profile, name) for profile in self._profiles]
+            self.arrays[name] = np.array([np.nan if value is None else float(value) for value in values])[self._which]
         return self.arrays[name]
 
     @property
     def spans(self) -> NDArray[np.int64]:
-        return np.array([profile.stability.spans for profile in self.profiles], dtype=np.int64)
+        return np.array([profile.stability.spans for profile in self._profiles], dtype=np.int64)[self._which]
 
     @property
     def spans_needed(self) -> NDArray[np.int64]:
-        return np.array([profile.stability.min_same_sign for profile in self.profiles], dtype=np.int64)
+        return np.array([profile.stability.min_same_sign for profile in self._profiles], dtype=np.int64)[self._which]
 
 
 Verdicts = dict[str, tuple[Booleans, Floats]]

@@ -24,6 +24,32 @@ DAY: Final = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
+class SpotMargin:
+    """Margin of a spot market in the place of brackets (fractions of the notional): one buys for cash, sells what is borrowed.
+
+    Attributes
+    ----------
+    initial_long : of coins bought, whatever the account's leverage: 1, they are paid in full.
+    maintenance_long : what coins held take away from the equity that stands behind other positions: 1 less the share of their
+        value that the venue takes as collateral.
+    initial_short, maintenance_short : collateral for borrowed coins, at the entry and at least while they are owed.
+    """
+
+    initial_long: float
+    maintenance_long: float
+    initial_short: float
+    maintenance_short: float
+
+    def __post_init__(self) -> None:
+        wrong = [f"{name} is {value}" for name, value in vars(self).items() if not 0.0 <= value <= 10.0]
+        if wrong or self.maintenance_long > self.initial_long or self.maintenance_short > self.initial_short:
+            raise MisuseError(
+                f"spot margin: {', '.join(wrong) or 'maintenance is above initial margin'}; rates are fractions of the "
+                "notional, and a position that may be entered may be held"
+            )
+
+
+@dataclass(frozen=True)
 class InstrumentRules:
     """What the venue and the market ask of an order in one instrument; one row a period, `since_bar` ascending from 0.
 
@@ -43,6 +69,7 @@ class InstrumentRules:
     borrow_per_bar : interest (fraction of the notional at entry) that a position pays in each bar it is held, on either side:
         a spot leg borrows coins or cash.
     impact_coefficient : Y of a round trip's impact Y·σ·√(order / turnover); each side pays half of it.
+    spot_margin : margin of a spot market, in the place of brackets and of the account's leverage; None for a perpetual.
     """
 
     since_bar: Integers
@@ -59,13 +86,15 @@ class InstrumentRules:
     max_leverage: Floats
     impact_coefficient: float
     borrow_per_bar: float = 0.0
+    spot_margin: SpotMargin | None = None
 
     def __post_init__(self) -> None:
         periods = len(self.since_bar)
         wrong = [
             f.name
             for f in fields(self)
-            if f.name not in ("impact_coefficient", "borrow_per_bar") and len(getattr(self, f.name)) != periods
+            if f.name not in ("impact_coefficient", "borrow_per_bar", "spot_margin")
+            and len(getattr(self, f.name)) != periods
         ]
         if wrong:
             raise MisuseError(f"rules have {periods} periods; {', '.join(wrong)} have another number of rows")

@@ -15,7 +15,7 @@ from backtest.engine.signals import Signals
 from backtest.errors import MisuseError
 
 if TYPE_CHECKING:
-    from backtest.engine.kernel import BarArrays
+    from backtest.engine.records import BarArrays
 
 OVERLAPS = {"stack": 0, "skip": 1, "flip": 2}
 
@@ -75,7 +75,7 @@ def _run(
     market: Market, signals: Signals, account: Account, bound: Bound
 ) -> tuple[NDArray[Any], NDArray[np.int8], Floats]:
     """The kernel's ledger, outcomes and series."""
-    from backtest.engine import kernel
+    from backtest.engine import arrays, kernel, records
 
     prepared = _signal_records(market, signals, account)
     n_legs = len(signals) + int(np.count_nonzero(prepared["hedge"] >= 0))
@@ -83,29 +83,35 @@ def _run(
     outcomes = np.zeros(len(signals), dtype=np.int8)
     series = np.zeros((6, market.n_bars))
     state = _account_record(account, bound)
-    instruments = np.zeros(market.n_instruments, dtype=kernel.INSTRUMENT)
+    instruments = np.zeros(market.n_instruments, dtype=records.INSTRUMENT)
     instruments["last_mark"] = instruments["impact_scale"] = np.nan
     for name, source in (("impact_coefficient", "impact_coefficient"), ("borrow", "borrow_per_bar")):
         instruments[name] = [getattr(rules, source) for rules in market.rules]
+    for name in ("initial_long", "maintenance_long", "initial_short", "maintenance_short"):
+        instruments[name] = [getattr(rules.spot_margin, name, np.nan) for rules in market.rules]
     n_strategies = max(len(signals.strategies), 1)
     masks = signals.invalidation_masks
     kernel.simulate(
-        _bar_arrays(market, account),
-        *_rule_arrays(market),
-        prepared,
-        np.zeros((1, market.n_bars), dtype=bool) if masks is None else masks,
-        state,
-        instruments,
-        np.zeros(n_strategies, dtype=kernel.STRATEGY),
-        np.zeros((n_strategies, market.n_instruments, 2), dtype=np.int64),
-        np.zeros(n_legs, dtype=kernel.POSITION),
-        ledger,
-        outcomes,
-        series,
+        records.Run(
+            _bar_arrays(market, account),
+            *_rule_arrays(market),
+            prepared,
+            np.zeros((1, market.n_bars), dtype=bool) if masks is None else masks,
+            state,
+            instruments,
+            np.zeros(n_strategies, dtype=records.STRATEGY),
+            np.zeros((n_strategies, market.n_instruments, 2), dtype=np.int64),
+            np.zeros(n_legs, dtype=records.POSITION),
+            ledger,
+            outcomes,
+            series,
+            first_at=np.full(market.n_bars, records.NONE, dtype=np.int64),
+            day_volume=np.zeros(int(market.day[-1] - market.day[0]) + 1),
+        )
     )
     ledger = ledger[: int(state["n_rows"][0])]
     tainted = market.tainted if market.tainted is not None else np.zeros(market.open.shape, dtype=bool)
-    kernel.complete(market.high, market.low, tainted, signals.decision_bar.astype(np.int64), ledger)
+    arrays.complete(market.high, market.low, tainted, signals.decision_bar.astype(np.int64), ledger)
     return ledger, outcomes, series
 
 
@@ -117,7 +123,7 @@ def _check_sizings(signals: Signals, account: Account) -> None:
 
 
 def _bar_arrays(market: Market, account: Account) -> BarArrays:
-    from backtest.engine.kernel import BarArrays
+    from backtest.engine.records import BarArrays
 
     return BarArrays(
         open=market.open,
@@ -134,7 +140,7 @@ def _bar_arrays(market: Market, account: Account) -> BarArrays:
 
 
 def _account_record(account: Account, bound: Bound) -> NDArray[Any]:
-    from backtest.engine.kernel import ACCOUNT
+    from backtest.engine.records import ACCOUNT
 
     record = np.zeros(1, dtype=ACCOUNT)
     for name in (
@@ -150,7 +156,7 @@ def _account_record(account: Account, bound: Bound) -> NDArray[Any]:
 
 def _rule_arrays(market: Market) -> tuple[NDArray[Any], Floats, Floats]:
     """Rules, fee tiers and margin brackets of all instruments in arrays of one shape."""
-    from backtest.engine.kernel import RULE
+    from backtest.engine.records import RULE
 
     periods = max(len(rules.since_bar) for rules in market.rules)
 
@@ -187,7 +193,8 @@ def _rule_arrays(market: Market) -> tuple[NDArray[Any], Floats, Floats]:
 
 def _signal_records(market: Market, signals: Signals, account: Account) -> NDArray[Any]:
     """Signals in the order in which they are filled, with sizes as multiples of equity or USD."""
-    from backtest.engine.kernel import SIGNAL, fill_signals, in_order
+    from backtest.engine.arrays import fill_signals, sort_by
+    from backtest.engine.records import SIGNAL
 
     n = len(signals)
     fraction, usd = _sizes(market, signals, account)
@@ -210,9 +217,11 @@ def _signal_records(market: Market, signals: Signals, account: Account) -> NDArr
         )
     ):
         integers[row] = values
-    counts = (len(signals.strategies), market.n_instruments, market.n_bars + 1)
-    # Entries beyond the data come last, in any order: none is filled.
-    order = in_order(integers[0], integers[1], np.minimum(integers[3], market.n_bars), counts)
+    # By entry bar, strategy and instrument. Entries beyond the data come last, in any order: none is filled.
+    keys = np.stack([integers[1], integers[0], np.minimum(integers[3], market.n_bars)])
+    counts = np.array([market.n_instruments, len(signals.strategies), market.n_bars + 1])
+    order = np.arange(n)
+    sort_by(keys, counts, order, np.empty_like(order), np.empty(int(counts.max()) + 1, dtype=np.int64))
     records = np.empty(n, dtype=SIGNAL)
     fill_signals(floats, integers, order, records)
     return records

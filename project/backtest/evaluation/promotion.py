@@ -152,6 +152,10 @@ def _robustness(row: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _walk_forward(row: Mapping[str, Any] | None, n_folds: int, settings: Promotion) -> list[dict[str, Any]]:
     n_found = row["n_found"] if row is not None else 0
+    if n_folds == 0:
+        reason = "the run's days are too few for a training window and the days after it"
+        limit = settings.min_share_of_folds
+        return [_gate(name, False, None, limit, reason) for name in ("walk_forward_found", "walk_forward_net")]
     share = n_found / n_folds
     found = _gate(
         "walk_forward_found",
@@ -201,5 +205,6 @@ def _backtest(row: Mapping[str, Any] | None, has_backtest: bool, window: WindowV
     if after is None or window is None:
         return _gate("backtest", net > 0.0, net, 0.0, f"{told}, all on days of the search")
     if not window.is_free:
-        return _gate("backtest", net > 0.0, net, 0.0, f"{told}; no day after the search counts: {window.obstacles[0]}")
+        reason = f"{told}, {after:+,.0f} USD of it after the search, which is no evidence: {window.obstacles[0]}"
+        return _gate("backtest", net > 0.0 and after > 0.0, net, 0.0, reason)
     return _gate("backtest", net > 0.0 and after > 0.0, after, 0.0, f"{told}, {after:+,.0f} USD of it after the search")

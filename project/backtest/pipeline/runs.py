@@ -25,9 +25,12 @@ PROMOTION: Final = ("promotion",)
 """Last of all: it reads robustness, walk-forward and, where there is one, the backtest."""
 FROM_RAW: Final = ("clean", "cross_check", "cross_section", "features", *DISCOVERY)
 HYBRID: Final = (*FROM_RAW, *EVALUATION)
-BASELINE: Final = (*BOOTSTRAP, *DISCOVERY)
 TRADED: Final = ("signals", "backtest")
 """What comes after a discovery where strategies are backtested."""
+BASELINE: Final = (*BOOTSTRAP, *DISCOVERY, *EVALUATION, *TRADED, *WALK_FORWARD, *PROMOTION)
+"""Everything there is, from fetching to the promotion."""
+DEMONSTRATION: Final = (*BOOTSTRAP, *DISCOVERY, *TRADED)
+HYBRID_BACKTEST: Final = (*HYBRID, *TRADED, *WALK_FORWARD, *PROMOTION)
 SCHEDULER_VARIABLE: Final = "BACKTEST_SCHEDULER"
 DEFAULT_SYMBOLS: Final = ("BTCUSDT", "ETHUSDT")
 

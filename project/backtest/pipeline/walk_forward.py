@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from backtest.errors import DataError
 from backtest.lake.files import read_json
 from backtest.pipeline.stage import Plan
 
@@ -26,3 +27,11 @@ def run_folds(plan: Plan, spec: Spec) -> list[Fold]:
         discovery_share=spec.discovery.discovery_share,
         longest_window_bars=longest_window_bars(spec),
     )
+
+
+def folds_or_reason(plan: Plan, spec: Spec) -> tuple[list[Fold], str]:
+    """The folds, or none and why: a run over few days has a discovery and a backtest, and nothing to walk forward through."""
+    try:
+        return run_folds(plan, spec), ""
+    except DataError as fault:
+        return [], f"there is no walk-forward: {fault}"

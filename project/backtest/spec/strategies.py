@@ -137,6 +137,23 @@ class PortfolioSettings(Model):
     max_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
 
 
+class SpotMarginRates(Model):
+    """What a spot leg binds of an account; fractions of its notional. What is bought is paid in full."""
+
+    collateral_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of the value of coins held, what stands behind positions in perpetuals; 0 where they lie in a wallet of their own."""
+    short_initial_rate: Annotated[float, Field(gt=0, le=10)] = 0.5
+    """Collateral that borrowed coins need at the entry."""
+    short_maintenance_rate: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """Collateral below which borrowed coins are bought back."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SpotMarginRates:
+        if self.short_maintenance_rate > self.short_initial_rate:
+            raise ValueError("short_maintenance_rate is at most short_initial_rate")
+        return self
+
+
 class BacktestSettings(Model):
     """The account a backtest trades; leverages are notional over equity, left out where there is no limit.
 
@@ -159,6 +176,7 @@ class BacktestSettings(Model):
     net_orders: bool = True
     margin: bool = True
     leverage: Leverage = 10.0
+    spot_margin: SpotMarginRates = SpotMarginRates()
     fill_in_tainted_bars: bool = False
     target_through_ticks: Annotated[float, Field(ge=0, le=1000)] = 1.0
     other_volume_30d_usd: Annotated[float, Field(ge=0)] = 0.0

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from backtest.discovery.second_legs import BARS_PER_DAY
 from backtest.engine.account import Account, FixedFraction, FixedNotional, Sizing, VolatilityTarget
 from backtest.engine.costs import BPS
-from backtest.engine.market import InstrumentRules, Market, contract_rules
+from backtest.engine.market import InstrumentRules, Market, SpotMargin, contract_rules
 from backtest.engine.signals import Signals
 from backtest.errors import DataError
 from backtest.strategies.rules import SPOT
 
 if TYPE_CHECKING:
     from backtest.spec.models import Contract, Costs
-    from backtest.spec.strategies import BacktestSettings
+    from backtest.spec.strategies import BacktestSettings, SpotMarginRates
     from backtest.spec.strategies import Sizing as SizingSettings
 
 BAR: Final = np.timedelta64(5, "m")
@@ -32,14 +32,15 @@ def portfolio_market(
     bars: Mapping[str, pl.DataFrame],
     contracts: Mapping[str, Contract],
     costs: Costs,
+    spot_margin: SpotMarginRates,
     spot_of: Collection[str] = (),
 ) -> Market:
     """The symbols' bars (`signals.MARKET_SCHEMA`, each a full grid) on the grid from the first to the last of all.
 
     A symbol that starts later or ends earlier has missing bars there. The spot markets of the symbols in `spot_of` are
     instruments of their own, after all perpetuals: without funding, with the higher of open and close for the high (only
-    opens and closes are kept of spot), the perpetual's volatility, fees, half-spread and interest of ``costs.spot``, and the
-    perpetual's margin. DataError where there is no bar at all.
+    opens and closes are kept of spot), the perpetual's volatility, fees, half-spread and interest of ``costs.spot``, and
+    `spot_margin` in the place of brackets. DataError where there is no bar at all.
     """
     bars = {**bars, **{symbol + SPOT: _spot_bars(bars[symbol]) for symbol in spot_of}}
     spans = {symbol: frame["timestamp"].to_numpy() for symbol, frame in bars.items() if len(frame)}
@@ -60,7 +61,7 @@ def portfolio_market(
             array[row, at : at + len(stamps)] = (
                 values.fill_null(np.nan).to_numpy() if name in PRICES else values.to_numpy()
             )
-    rules = tuple(_rules(name, contracts, costs, grid) for name in symbols)
+    rules = tuple(_rules(name, contracts, costs, spot_margin, grid) for name in symbols)
     return Market(instruments=symbols, timestamp=grid, rules=rules, **arrays)
 
 
@@ -81,13 +82,29 @@ def _spot_bars(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _rules(name: str, contracts: Mapping[str, Contract], costs: Costs, grid: NDArray[np.datetime64]) -> InstrumentRules:
+def _rules(
+    name: str,
+    contracts: Mapping[str, Contract],
+    costs: Costs,
+    margin: SpotMarginRates,
+    grid: NDArray[np.datetime64],
+) -> InstrumentRules:
     symbol = name.removesuffix(SPOT)
     if name == symbol:
         return contract_rules(contracts[symbol], costs.for_contract(contracts[symbol]), grid, symbol=symbol)
     spot = costs.model_copy(update={"fees": costs.spot.fees, "half_spread_bps": costs.spot.half_spread_bps})
     rules = contract_rules(contracts[symbol], spot, grid, symbol=symbol)
-    return replace(rules, borrow_per_bar=costs.spot.borrow_bps_per_day * BPS / BARS_PER_DAY)
+    return replace(
+        rules,
+        liquidation_fee=np.zeros_like(rules.liquidation_fee),
+        borrow_per_bar=costs.spot.borrow_bps_per_day * BPS / BARS_PER_DAY,
+        spot_margin=SpotMargin(
+            initial_long=1.0,
+            maintenance_long=1.0 - margin.collateral_share,
+            initial_short=margin.short_initial_rate,
+            maintenance_short=margin.short_maintenance_rate,
+        ),
+    )
 
 
 def portfolio_signals(

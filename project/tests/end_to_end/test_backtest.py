@@ -44,6 +44,8 @@ def test_the_runbooks_backtest_ends_with_0_and_a_summary(traded) -> None:
         "Returns by month",
         "Parity",
         "Robustness: of ",
+        "Walk-forward: found in each training window",
+        "Promotion: ",
     ):
         assert part in told
     assert "WARNING: strategies written by hand have no search behind them" in told
@@ -53,6 +55,11 @@ def test_the_runbooks_backtest_ends_with_0_and_a_summary(traded) -> None:
         *(f"{name}.json" for name in SMALL_TABLES),
         "summary.json",
     }
+    promotions = desk.root / "reports" / "promotions" / "run_20250228"
+    assert {path.name for path in promotions.iterdir()} == {"gates.parquet", "promotions.parquet", "promotions.json"}
+    # The blueprints were not among the strategies traded, so nothing was asked of a backtest of theirs.
+    asked = pl.read_parquet(promotions / "gates.parquet").filter(pl.col("gate") == "backtest")
+    assert set(asked["reason"]) == {"it was not among the strategies of the backtest"}
 
 
 def test_every_column_is_described(traded) -> None:
@@ -134,10 +141,9 @@ def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own)
     assert asked["reason"].str.ends_with("all on days of the search").all()
     # The guard was asked about each test window; with all of them free nobody fails by it.
     assert gates.filter(pl.col("gate") == "out_of_sample_windows")["passed"].all()
-    assert {path.name for path in folder.iterdir()} == {"gates.parquet", "promotions.parquet", "promotions.json"}
 
 
-def test_baseline_goes_from_fetching_to_the_backtest(traded, tmp_path: Path) -> None:
+def test_baseline_goes_from_fetching_to_the_promotion(traded, tmp_path: Path) -> None:
     desk = replace(traded[0], root=tmp_path / "data")
     span = ("--start", "2024-01-01", "--end", "2024-03-31", "--symbols", "BTCUSDT")
     asked = ("--run-id", "base", "--strategies", "vol_shock_mr_v1", "--source", "simulated")
@@ -146,6 +152,10 @@ def test_baseline_goes_from_fetching_to_the_backtest(traded, tmp_path: Path) -> 
     assert "Quality of the cleaned bars" in done.stdout
     assert "vol_shock_mean_reversion_v1" in done.stdout
     assert len(table(desk, "base", "trades")) > 10
+    assert "Robustness: " in done.stdout
+    walked = json.loads((desk.root / "reports" / "walk_forward" / "base" / "walk_forward.json").read_text())
+    assert len(walked["folds"]) == 5
+    assert "Promotion: no candidate passed every gate of the discovery, so there is none to promote." in done.stdout
     # Nothing passes on three months; a backtest of nothing is a result too.
     assert (desk.root / "reports" / "strategy_blueprints" / "base" / "blueprints.jsonl").read_bytes() == b""
     none = desk.command("simulate", "--run-id", "base", "--strategies", "blueprints")

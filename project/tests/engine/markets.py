@@ -34,7 +34,7 @@ def flat_rules(**changes: Any) -> InstrumentRules:
         "impact_coefficient": 0.0,
     }
     values.update(changes)
-    keep = ("since_bar", "impact_coefficient")
+    keep = ("since_bar", "impact_coefficient", "spot_margin")
     return InstrumentRules(
         **{name: value if name in keep else np.array([value], dtype=np.float64) for name, value in values.items()}
     )

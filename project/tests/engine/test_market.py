@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backtest.engine.account import Account, FixedFraction
-from backtest.engine.market import contract_rules
+from backtest.engine.market import SpotMargin, contract_rules
 from backtest.errors import MisuseError, SpecError
 from backtest.spec.models import (
     Contract,
@@ -20,6 +20,7 @@ from backtest.spec.models import (
     MarginPeriod,
     SpotCosts,
 )
+from backtest.spec.strategies import SpotMarginRates
 from backtest.strategies.portfolio import SPOT, _rules
 from tests.engine.markets import by_hand, one_signal
 
@@ -74,10 +75,21 @@ def test_a_contract_s_own_fees_are_those_of_the_perpetual_and_not_of_its_spot_ma
     own = CONTRACT.model_copy(
         update={"fees": (FeePeriod(since=dt.date(2020, 1, 1), taker_fee_bps=1, maker_fee_bps=0, source="made up"),)}
     )
-    perpetual, spot = (_rules(name, {"X": own}, COSTS, HOURS) for name in ("X", f"X{SPOT}"))
+    perpetual, spot = (_rules(name, {"X": own}, COSTS, SpotMarginRates(), HOURS) for name in ("X", f"X{SPOT}"))
     assert set(perpetual.taker_fee.ravel()) == {1e-4}
     assert set(perpetual.maker_fee.ravel()) == {0.0}
     assert set(spot.taker_fee.ravel()) == {COSTS.spot.fees[0].taker_fee_bps * 1e-4}
+
+
+def test_spot_is_paid_in_full_or_borrowed_with_collateral_and_knows_no_brackets() -> None:
+    perpetual, spot = (_rules(name, {"X": CONTRACT}, COSTS, SpotMarginRates(), HOURS) for name in ("X", f"X{SPOT}"))
+    assert perpetual.spot_margin is None
+    assert spot.spot_margin == SpotMargin(
+        initial_long=1.0, maintenance_long=1.0, initial_short=0.5, maintenance_short=0.1
+    )
+    assert not spot.liquidation_fee.any()
+    with pytest.raises(MisuseError, match="maintenance is above initial margin"):
+        SpotMargin(1.0, 1.0, 0.1, 0.5)
 
 
 def test_a_contract_without_margin_is_named() -> None:

@@ -13,6 +13,7 @@ from backtest.engine.market import Market
 from backtest.engine.signals import Signals
 from backtest.engine.simulation import simulate
 from backtest.spec.models import Policy
+from backtest.strategies.round_trips import Barriers, round_trips
 from tests.engine.markets import BAR, START, flat_rules
 
 N_BARS, N_EVENTS = 700, 120
@@ -130,6 +131,72 @@ def test_the_engine_trades_two_legs_as_discovery_measures_them(seed: int, policy
         hedge_instrument=np.ones(N_EVENTS, dtype=np.int64),
     )
     compare(as_market([first, second], rng.random(N_BARS) < 0.1), tested, signals, np.arange(N_EVENTS))
+
+
+@given(seed=st.integers(0, 2**32 - 1), horizon=st.sampled_from([1, 3, 12, 60]))
+@settings(max_examples=60, deadline=None)
+def test_the_engine_trades_resting_orders_and_invalidations_as_an_event_study_measures_them(
+    seed: int, horizon: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    bars = random_bars(rng)
+    events = np.sort(rng.choice(N_BARS - 1, N_EVENTS, replace=False))
+    events = events[bars.tradable[events + 1]]
+    n = len(events)
+    side = rng.choice([-1.0, 1.0], n)
+
+    def some(share: float) -> np.ndarray:
+        return np.where(rng.random(n) < share, rng.uniform(0.3, 4, n), np.nan)
+
+    barriers = Barriers(some(0.3), some(0.3), some(0.6), some(0.6), rng.random(N_BARS) < 0.03)
+    leave, price = round_trips(bars, events + 1, side, barriers, horizon)
+    signals = Signals(
+        strategy=np.zeros(n, dtype=np.int64),
+        instrument=np.zeros(n, dtype=np.int64),
+        decision_bar=events,
+        side=side.astype(np.int64),
+        horizon_bars=np.full(n, horizon),
+        strategies=("s",),
+        close_target=barriers.close_target,
+        close_stop=barriers.close_stop,
+        target_distance=barriers.target,
+        stop_distance=barriers.stop,
+        invalidation=np.zeros(n, dtype=np.int64),
+        invalidation_masks=barriers.invalidated[None, :],
+    )
+    rows = simulate(as_market([bars], np.zeros(N_BARS, dtype=bool)).without_costs(), signals, neutral_account()).ledger
+    assert rows["signal"].tolist() == list(range(n))
+    carried = rows["exit_bar"] - rows["planned_exit_bar"] > MAX_CARRY_BARS
+    measured = (rows["exit_bar"] != NO_BAR) & ~carried
+    assert leave.tolist() == np.where(measured, rows["exit_bar"], NO_BAR).tolist()
+    np.testing.assert_allclose(price[measured], rows["exit_reference"][measured], rtol=1e-14)
+
+
+def test_round_trips_end_where_a_hand_finds_it() -> None:
+    # Entered at the open of bar 0 at 100; stop 2 below, target 3 above, close target 1.5.
+    rows = [(100, 101, 99, 100), (100, 102, 99, 101), (97, 99, 96, 98), (98, 98, 98, 98)]
+    opens, highs, lows, closes = np.array(rows, dtype=float).T
+    bars = Bars(opens, highs, lows, closes, np.ones(4, dtype=bool), np.zeros(4))
+    none, never = np.array([np.nan]), np.zeros(4, dtype=bool)
+    zero, long = np.zeros(1, dtype=np.int64), np.ones(1)
+
+    def one(
+        side: np.ndarray, horizon: int, *distances: np.ndarray, invalidated: np.ndarray = never
+    ) -> tuple[int, float]:
+        leave, price = round_trips(bars, zero, side, Barriers(*distances, invalidated), horizon)
+        return int(leave[0]), float(price[0])
+
+    two, three = np.array([2.0]), np.array([3.0])
+    assert one(long, 3, none, none, three, two) == (2, 97.0)  # gapped through at the open
+    assert one(long, 3, none, none, two, none) == (1, 102.0)  # reached inside the bar
+    assert one(-long, 3, none, none, three, two) == (
+        1,
+        102.0,
+    )  # the stop of a short, before its target of the bar after
+    assert one(long, 3, np.array([1.0]), none, none, none) == (2, 97.0)  # a close at 101, out at the next open
+    assert one(long, 3, none, none, none, none, invalidated=np.arange(4) == 0) == (1, 100.0)
+    assert one(long, 3, none, none, none, none) == (3, 98.0)
+    assert one(long, 4, none, none, none, none)[0] == NO_BAR
 
 
 def test_a_tainted_bar_is_traded_in_only_where_told_to() -> None:

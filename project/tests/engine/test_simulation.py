@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backtest.engine.account import FixedFraction, VolatilityTarget
+from backtest.engine.account import FixedFraction, FixedNotional, VolatilityTarget
 from backtest.engine.ledger import Backtest, ExitReason, Outcome, equity_frame, trade_frame
-from backtest.engine.market import Market
+from backtest.engine.market import Market, SpotMargin
 from backtest.engine.simulation import simulate, simulate_bounds
 from backtest.errors import AccountingError, MisuseError
 from tests.engine.markets import account, by_hand, flat_rules, many_signals, one_signal
@@ -272,6 +272,48 @@ def test_two_legs_are_entered_and_left_together() -> None:
     assert simulate(waits, one_signal(hedge_instrument=1), account()).ledger["exit_bar"].tolist() == [4, 4]
     refused = simulate(waits, one_signal(hedge_instrument=1, decision_bar=2), account())
     assert refused.outcomes.tolist() == [Outcome.NOT_FILLABLE]
+
+
+def against_spot(market: Market, **rates: float) -> Market:
+    """The perpetual X and its spot market at the same prices: paid in full, or borrowed at 50 % and kept at 10 %."""
+    both = {
+        name: np.vstack([getattr(market, name)] * 2)
+        for name in ("open", "high", "low", "close", "mark", "funding", "tradable", "volatility", "turnover_usd")
+    }
+    margin = SpotMargin(
+        **{"initial_long": 1.0, "maintenance_long": 1.0, "initial_short": 0.5, "maintenance_short": 0.1, **rates}
+    )
+    rules = (market.rules[0], flat_rules(spot_margin=margin, max_leverage=[1e9]))
+    return Market(("X", "X/spot"), market.timestamp, **both, rules=rules)
+
+
+@pytest.mark.parametrize(("side", "rate_of_spot"), [(-1, 1.0), (1, 0.5)])
+def test_spot_is_paid_in_full_and_borrowed_with_collateral(side: int, rate_of_spot: float) -> None:
+    # 10,000 USD, the perpetual at 1/10: each USD of the trade needs 0.1 for it and the rate of spot beside it.
+    made = simulate(
+        against_spot(by_hand(FLAT)),
+        one_signal(side=side, hedge_instrument=1),
+        account(sizing=FixedFraction(50.0), leverage=10.0),
+    )
+    assert made.ledger["quantity"].tolist() == pytest.approx([10_000 / (0.1 + rate_of_spot) / 100] * 2)
+
+
+def test_coins_held_take_what_the_venue_does_not_lend_on_them_from_the_equity_behind_a_perpetual() -> None:
+    # Short 90 X, long 90 coins, 10,000 USD. In the bar X goes to its high of 130 and the coins to their low of 100: equity is
+    # 10,000 - 2,700, kept are 0.01 x 11,700 for X and 9,000 for the coins, more than there is; or half of 9,000.
+    rising = by_hand([*FLAT[:2], (100, 130, 100, 120), *FLAT[:3]])
+    fully = account(sizing=FixedNotional(9000.0))
+    alone = simulate(against_spot(rising), one_signal(side=-1, horizon_bars=4, hedge_instrument=1), fully)
+    assert [ExitReason(reason) for reason in alone.ledger["reason"]] == [ExitReason.LIQUIDATION] * 2
+    lent = against_spot(rising, maintenance_long=0.5)
+    kept = simulate(lent, one_signal(side=-1, horizon_bars=4, hedge_instrument=1), fully)
+    assert [ExitReason(reason) for reason in kept.ledger["reason"]] == [ExitReason.HORIZON] * 2
+    assert kept.maintenance_margin[1] == pytest.approx(9000 * 0.01 + 9000 * 0.5)
+
+
+def test_borrowed_coins_are_bought_back_below_their_collateral() -> None:
+    made = simulate(against_spot(by_hand(FLAT)), one_signal(hedge_instrument=1), account(sizing=FixedNotional(1000.0)))
+    assert made.maintenance_margin[1] == pytest.approx(1000 * 0.01 + 1000 * 0.1)
 
 
 def test_hedged_trades_take_no_resting_orders() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backtest.engine.account import Account, FixedFraction, FixedNotional, VolatilityTarget
 from backtest.engine.ledger import Bound, ExitReason, Outcome
-from backtest.engine.market import InstrumentRules, Market
+from backtest.engine.market import InstrumentRules, Market, SpotMargin
 from backtest.engine.signals import Signals
 from backtest.engine.simulation import simulate
 from tests.engine.markets import BAR, START
@@ -47,6 +47,7 @@ def random_rules(rng: np.random.Generator) -> InstrumentRules:
         max_leverage=np.sort(rng.uniform(5, 30, (periods, brackets)), axis=1)[:, ::-1],
         impact_coefficient=float(rng.choice([0.0, 1.3])),
         borrow_per_bar=1e-4 * costs * (periods == 2),
+        spot_margin=SpotMargin(1.0, float(rng.uniform(0, 1)), 0.5, 0.1) if periods == 2 else None,
     )
 
 

@@ -96,8 +96,12 @@ class Twin:
         floors = self.rule(j, t, "bracket_floor_usd")
         return max(b for b, floor in enumerate(floors) if floor <= notional)  # type: ignore[arg-type]
 
-    def maintenance(self, j: int, t: int, notional: float) -> float:
-        """Slice by slice."""
+    def maintenance(self, j: int, t: int, signed: float) -> float:
+        """Slice by slice; of spot one rate a side."""
+        notional = abs(signed)
+        spot = self.market.rules[j].spot_margin
+        if spot is not None:
+            return notional * (spot.maintenance_long if signed > 0 else spot.maintenance_short)
         floors = [*self.rule(j, t, "bracket_floor_usd"), math.inf]  # type: ignore[misc]
         rates = self.rule(j, t, "maintenance_rate")
         total = 0.0
@@ -106,7 +110,10 @@ class Twin:
                 total += rate * (min(notional, floors[b + 1]) - floors[b])
         return total
 
-    def initial_rate(self, j: int, t: int, notional: float) -> float:
+    def initial_rate(self, j: int, t: int, notional: float, side: float) -> float:
+        spot = self.market.rules[j].spot_margin
+        if spot is not None:
+            return spot.initial_long if side > 0 else spot.initial_short
         leverages = self.rule(j, t, "max_leverage")
         return 1.0 / min(self.account.leverage, leverages[self.bracket(j, t, notional)])  # type: ignore[index]
 
@@ -293,10 +300,11 @@ class Twin:
             if account.max_participation < math.inf:
                 limits.append(account.max_participation * market.turnover_usd[m, t - 1] / shares[m])
         if account.margin:
-            free = equity - sum(abs(usd) * self.initial_rate(m, t, abs(usd)) for m, usd in exposure.items())
+            free = equity - sum(abs(usd) * self.initial_rate(m, t, abs(usd), usd) for m, usd in exposure.items())
             so_far = max(min(limits), 0.0)
             rate = sum(
-                shares[m] * self.initial_rate(m, t, abs(exposure.get(m, 0.0)) + so_far * shares[m]) for m in sides
+                shares[m] * self.initial_rate(m, t, abs(exposure.get(m, 0.0)) + so_far * shares[m], sides[m])
+                for m in sides
             )
             closes = [max(-side * exposure.get(m, 0.0), 0.0) for m, side in sides.items()]
             limits.append((closes[0] if len(sides) == 1 else 0.0) + max(free, 0.0) / rate)
@@ -412,7 +420,7 @@ class Twin:
                 if leg.exit_bar == -1 and is_out(leg, way):
                     at = stops[id(leg)]
                 equity += leg.signed * (at - leg.entry_price) - leg.fees - leg.funding - leg.liquidation_fee
-            return equity - sum(self.maintenance(j, t, abs(nets[j]) * price(j, way)) for j in held)
+            return equity - sum(self.maintenance(j, t, nets[j] * price(j, way)) for j in held)
 
         if left(1.0) >= 0:
             return 0.0

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from backtest.discovery.folds import Folds
+from backtest.engine.account import FixedFraction
 from backtest.engine.simulation import simulate_bounds
 from backtest.evaluation.backtest_luck import (
     Trials,
@@ -19,7 +20,14 @@ from backtest.evaluation.backtest_luck import (
     trials_of,
 )
 from backtest.evaluation.backtest_metrics import metric_rows
-from backtest.evaluation.backtest_tables import Portfolio, cost_rows, each_alone, strategy_returns, trade_rows
+from backtest.evaluation.backtest_tables import (
+    Portfolio,
+    capacity_rows,
+    cost_rows,
+    each_alone,
+    strategy_returns,
+    trade_rows,
+)
 from tests.engine.markets import START, account, by_hand, flat_rules, many_signals
 
 BARS = [
@@ -201,3 +209,30 @@ def test_choosing_among_strategies_of_noise_overfits_and_one_edge_does_not() -> 
 def test_daily_profits_of_a_strategy_are_of_the_accounts_start(portfolio: Portfolio) -> None:
     found = strategy_returns(portfolio)["return"].to_list()
     assert found == pytest.approx(np.diff(np.concatenate([[10_000], EQUITY])) / 10_000)
+
+
+def test_the_capacity_curve_by_hand() -> None:
+    # A tenth of the equity, twice, on a flat market: a side costs half of 0.001 x sqrt(order / 1,000,000) and nothing else.
+    market = by_hand([(100.0, 101.0, 99.0, 100.0)] * 6, flat_rules(impact_coefficient=1.0))
+    market = dataclasses.replace(market, timestamp=START + np.arange(6) * np.timedelta64(86_400_000, "ms"))
+    signals = many_signals(
+        {"strategy": [0, 0], "instrument": [0, 0], "decision_bar": [0, 2], "side": [1, 1], "horizon_bars": [1, 1]}
+    )
+    traded = account(sizing=FixedFraction(0.1), max_participation=0.2)
+    equities = [10_000.0, 1_000_000.0, 100_000_000.0]
+    found = capacity_rows(market, signals, traded, equities).rows(named=True)
+    assert [row["starting_equity_usd"] for row in found] == equities
+    for row in found:
+        # The largest account may enter with a fifth of a bar's turnover only.
+        first = min(0.1 * row["starting_equity_usd"], 0.2 * 1e6)
+        lost = first * 0.001 * np.sqrt(first / 1e6)
+        second = min(0.1 * (row["starting_equity_usd"] - lost), 0.2 * 1e6)
+        both = lost + second * 0.001 * np.sqrt(second / 1e6)
+        assert row["net_bps"] == pytest.approx(-1e4 * both / (first + second))
+        assert row["total_return"] == pytest.approx(-both / row["starting_equity_usd"])
+        assert row["notional_over_equity"] == pytest.approx((first + second) / row["starting_equity_usd"])
+        assert row["n_trades"] == 2
+    # Ten thousand times the order costs a hundred times as much a dollar.
+    small = capacity_rows(market, signals, account(sizing=FixedFraction(1e-5)), [10_000.0])["net_bps"].item()
+    large = capacity_rows(market, signals, account(sizing=FixedFraction(0.1)), [10_000.0])["net_bps"].item()
+    assert large / small == pytest.approx(100.0, rel=1e-4)

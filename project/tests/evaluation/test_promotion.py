@@ -54,7 +54,7 @@ def window(days_between: int = 2) -> WindowVerdict:
 def asked(row: dict[str, object] | None = None, **changed: Any) -> Promoted:
     given: dict[str, Any] = {
         "verdicts": ROBUST, "walked": WALKED, "overfitting": 0.0, "windows": [window()], "traded": None,
-        "traded_window": None, "placebo_p": 0.001, **changed,
+        "traded_window": None, "placebo_p": 0.001, "n_folds": 5, **changed,
     }  # fmt: skip
     verdicts = pl.DataFrame([given["verdicts"]] if given["verdicts"] else [], schema=VERDICT_SCHEMA)
     walked = pl.DataFrame([given["walked"]] if given["walked"] else [], schema=RESULT_SCHEMA)
@@ -63,7 +63,7 @@ def asked(row: dict[str, object] | None = None, **changed: Any) -> Promoted:
     )
     traded = None if given["traded"] is None else pl.DataFrame([given["traded"]])
     return promoted(
-        pl.DataFrame([row or candidate()], schema=CANDIDATE_SCHEMA), PROFILES, placebo, verdicts, walked, 5,
+        pl.DataFrame([row or candidate()], schema=CANDIDATE_SCHEMA), PROFILES, placebo, verdicts, walked, given["n_folds"],
         given["overfitting"], given["windows"], traded, given["traded_window"], SETTINGS,
     )  # fmt: skip
 
@@ -105,6 +105,7 @@ def test_a_candidate_beyond_every_limit_is_promoted_and_every_gate_has_a_reason(
             "walk_forward_net",
             "earned -2.0 bps net a trade in 200 trades of the test windows (p 0.7)",
         ),
+        ({"walked": None, "n_folds": 0}, "walk_forward_found", "too few for a training window"),
         ({"windows": [window(1)]}, "out_of_sample_windows", "inside its embargo of 2 days"),
         ({"windows": []}, "out_of_sample_windows", "there is no test window"),
         ({"placebo_p": None}, "placebo", "its figure was not computed"),
@@ -167,7 +168,9 @@ def test_a_gain_after_the_search_counts_only_where_the_guard_says_those_days_are
     used = asked(traded=traded, traded_window=window(0)).gates.filter(pl.col("gate") == "backtest").row(0, named=True)
     assert (free["passed"], free["value"]) == (True, 5.0)
     assert (used["passed"], used["value"]) == (True, 10.0)
-    assert "no day after the search counts" in used["reason"]
+    assert "+5 USD of it after the search, which is no evidence: it lies 0 days after" in used["reason"]
+    lost = asked(traded={**traded, "after_net_usd": -5.0}, traded_window=window(0))
+    assert "backtest" in failed(lost).split(", ")
     none = asked().gates.filter(pl.col("gate") == "backtest").row(0, named=True)
     assert (none["passed"], none["reason"]) == (None, "the run has no backtest")
 

@@ -26,7 +26,7 @@ def plan(tmp_path: Path) -> Plan:
     return Plan(root, tmp_path / "spec", "first", ("BTCUSDT",))
 
 
-def write_metrics(plan: Plan, after_starts: dt.date | None) -> None:
+def write_metrics(plan: Plan, after_starts: dt.date | None, openings: int = 1) -> None:
     empty: dict[str, object] = dict.fromkeys(METRIC_SCHEMA)
     whole = {**empty, "scope": "strategy", "span": "whole", "bound": "worst", "n_trades": 9, "net_usd": 70.0}
     rows = [
@@ -42,6 +42,8 @@ def write_metrics(plan: Plan, after_starts: dt.date | None) -> None:
         rows.append({**whole, **span, "name": "first.A", "net_usd": 20.0, "n_trades": 4})
         rows.append({**whole, **span, "name": "first.B", "net_usd": 0.0, "n_trades": 0})
     write_parquet(plan.root.backtest("first", "metrics.parquet"), pl.DataFrame(rows, schema=METRIC_SCHEMA))
+    opening = None if after_starts is None else {"openings": openings}
+    write_json(plan.root.backtest("first", "summary.json"), {"out_of_sample_opening": opening})
 
 
 def test_without_a_backtest_there_is_nothing_to_hold_it_to(plan: Plan) -> None:
@@ -65,3 +67,10 @@ def test_the_guard_is_asked_about_the_days_after_the_search(plan: Plan, days_aft
     assert window is not None
     assert window.is_free is is_free
     assert window.searched.embargo == 2 * DAY
+
+
+def test_days_that_somebody_had_opened_before_are_no_evidence(plan: Plan) -> None:
+    write_metrics(plan, SEARCHED[-1] + 2 * DAY, openings=3)
+    _, window = _traded(plan)
+    assert window is not None
+    assert window.obstacles == ("its days were opened 3 times (ledger/searches.jsonl)",)

@@ -12,6 +12,7 @@ import pytest
 from backtest.discovery.hypotheses import event_trials
 from backtest.discovery.second_legs import spot_cost
 from backtest.engine.account import neutral_account
+from backtest.engine.ledger import ExitReason
 from backtest.engine.simulation import simulate
 from backtest.evaluation.backtest_tables import traded_like_tested
 from backtest.events.detect import detect_events
@@ -24,7 +25,14 @@ from backtest.strategies.compiled import CompiledRule, compile_rule
 from backtest.strategies.parity import certificates
 from backtest.strategies.portfolio import portfolio_market, portfolio_signals
 from backtest.strategies.rules import SPOT, rule_of_strategy
-from backtest.strategies.signals import SIGNAL_SCHEMA, SymbolRows, invalidation_masks, market_rows, rule_signals
+from backtest.strategies.signals import (
+    SIGNAL_SCHEMA,
+    SymbolRows,
+    invalidation_masks,
+    market_rows,
+    occurrences,
+    rule_signals,
+)
 from tests.strategies.cases import blueprints_from, passed
 
 pytestmark = pytest.mark.slow
@@ -35,9 +43,15 @@ STRATEGY = "liquidity_dislocation_mr_v1"
 
 
 @pytest.fixture(scope="module")
-def frame(spec: Spec) -> pl.DataFrame:
-    """Sixty days of a simulated symbol with the features that the rules name."""
-    bars = world_bars(simulate_market(SimulationSettings(start=START, days=60, seed=11)))[SYMBOL]
+def worlds() -> dict[str, pl.DataFrame]:
+    """Sixty days of two simulated symbols."""
+    return dict(world_bars(simulate_market(SimulationSettings(start=START, days=60, seed=11))))
+
+
+@pytest.fixture(scope="module")
+def frame(spec: Spec, worlds: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """A symbol with the features that the rules name."""
+    bars = worlds[SYMBOL]
     rule = compile_rule("x", rule_of_strategy(spec.strategies[STRATEGY], spec, [SYMBOL], spec.backtest.sizing), spec)
     return with_features(bars, spec, inputs_of(spec, EVENTS) | rule.inputs)
 
@@ -74,7 +88,7 @@ def test_entries_exits_and_returns_are_those_of_events_and_forward_trades(
         tested.append(parity.tested_trades(compiled, rows, at, np.where(stated != 0, stated, fallback), None))
     signals = pl.concat([rule_signals(compiled, rows) for compiled in rules])
     bars = {SYMBOL: market_rows(rows, spec.bar_expressions)}
-    market = portfolio_market(bars, {SYMBOL: spec.contract(SYMBOL)}, spec.costs)
+    market = portfolio_market(bars, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, spec.backtest.spot_margin)
     made, _ = portfolio_signals(signals, {}, market, [compiled.name for compiled in rules])
     neutral = simulate(market.without_costs(), made, neutral_account())
     found = certificates(pl.concat(tested), traded_like_tested(neutral, market, made), rules)
@@ -87,9 +101,10 @@ def test_entries_exits_and_returns_are_those_of_events_and_forward_trades(
 BASIS_EVENT = "CROSS_VENUE_DESYNC"
 
 
-def test_trades_against_spot_are_the_searchs_and_pay_what_it_counts(spec: Spec) -> None:
-    bars = world_bars(simulate_market(SimulationSettings(start=START, days=60, seed=11)))[SYMBOL]
-    frame = with_features(bars, spec, inputs_of(spec, (BASIS_EVENT,)))
+def test_trades_against_spot_are_the_searchs_and_pay_what_it_counts(
+    spec: Spec, worlds: dict[str, pl.DataFrame]
+) -> None:
+    frame = with_features(worlds[SYMBOL], spec, inputs_of(spec, (BASIS_EVENT,)))
     trial = next(
         trial
         for trial in event_trials(spec, BASIS_EVENT)
@@ -108,7 +123,7 @@ def test_trades_against_spot_are_the_searchs_and_pay_what_it_counts(spec: Spec) 
     direction = np.where(stated != 0, stated, fallback)
     tested = parity.tested_trades(compiled, rows, at, direction, parity.spot_bars_of(frame))
     traded = {SYMBOL: market_rows(rows, spec.bar_expressions)}
-    market = portfolio_market(traded, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, [SYMBOL])
+    market = portfolio_market(traded, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, spec.backtest.spot_margin, [SYMBOL])
     made, _ = portfolio_signals(signals, {}, market, ["s"])
     neutral = simulate(market.without_costs(), made, neutral_account())
     found = certificates(tested, traded_like_tested(neutral, market, made), [compiled]).row(0, named=True)
@@ -127,6 +142,74 @@ def test_trades_against_spot_are_the_searchs_and_pay_what_it_counts(spec: Spec) 
     cost = (legs["fees"] + legs["spread"] + legs["funding"]) / (legs["quantity"] * legs["entry_reference"])
     # The exit's costs are of the price then, and prices are rounded to ticks.
     np.testing.assert_allclose(cost, expected, rtol=0.03, atol=2e-6)
+
+
+PAIR_EVENT, PAIR_FIRST, PAIR_SECOND = "LEAD_LAG_BREAK", "ETHUSDT", "BTCUSDT"
+
+
+def test_a_pair_of_perpetuals_is_certified_leg_against_leg(spec: Spec, worlds: dict[str, pl.DataFrame]) -> None:
+    frames = {name: with_features(worlds[name], spec, inputs_of(spec, (PAIR_EVENT,))) for name in worlds}
+    assert spec.discovery.pair(PAIR_FIRST) == PAIR_SECOND
+    trial = next(
+        trial
+        for trial in event_trials(spec, PAIR_EVENT)
+        if trial.policy.second_leg == "pair" and trial.filter_verb is None
+    )
+    verb, side = str(trial.with_verb or trial.against_verb), 1 if trial.with_verb else -1
+    row = passed(verb, trial.policy.policy_id, side, event_type=PAIR_EVENT, horizon=trial.horizon, symbol=PAIR_FIRST)
+    (one,) = blueprints_from(spec, row | {"family": spec.events[PAIR_EVENT].model.family})
+    compiled = compile_rule("s", one, spec)
+    rows = {name: SymbolRows(name, frame) for name, frame in frames.items()}
+    signals = rule_signals(compiled, rows[PAIR_FIRST], instruments=set(rows))
+    at = occurrences(compiled, rows[PAIR_FIRST])
+    stated = np.sign(rows[PAIR_FIRST].values(compiled.expressions["event_direction"])[at])
+    fallback = rows[PAIR_FIRST].values(compiled.expressions["fallback_direction"])[at]
+    second = parity.bars_of(frames[PAIR_SECOND])
+    tested = parity.tested_trades(compiled, rows[PAIR_FIRST], at, np.where(stated != 0, stated, fallback), second)
+    bars = {name: market_rows(own, spec.bar_expressions) for name, own in rows.items()}
+    contracts = {name: spec.contract(name) for name in rows}
+    market = portfolio_market(bars, contracts, spec.costs, spec.backtest.spot_margin)
+    made, _ = portfolio_signals(signals, {}, market, ["s"])
+    neutral = simulate(market.without_costs(), made, neutral_account())
+    assert set(neutral.ledger["leg"].tolist()) == {0, 1}
+    found = certificates(tested, traded_like_tested(neutral, market, made), [compiled]).row(0, named=True)
+    assert found["n_tested"] > 10
+    assert (found["verdict"], found["n_equal"]) == ("equal", found["n_tested"])
+    # A second leg a bar late is another trade, and the certificate says so.
+    late = parity.bars_of(frames[PAIR_SECOND].with_columns(pl.col("open", "close").shift(1)))
+    other = parity.tested_trades(compiled, rows[PAIR_FIRST], at, np.where(stated != 0, stated, fallback), late)
+    assert certificates(other, traded_like_tested(neutral, market, made), [compiled])["verdict"].item() == "differs"
+
+
+@pytest.mark.parametrize("name", [STRATEGY, "sweep_stoprun_reversal_v1"])
+def test_a_strategy_by_hand_with_orders_at_rest_or_an_invalidation_is_certified_too(
+    spec: Spec, worlds: dict[str, pl.DataFrame], name: str
+) -> None:
+    rule = rule_of_strategy(spec.strategies[name], spec, [SYMBOL], spec.backtest.sizing)
+    compiled = compile_rule(name, rule, spec)
+    rows = SymbolRows(SYMBOL, with_features(worlds[SYMBOL], spec, compiled.inputs))
+    at = occurrences(compiled, rows)
+    at = at[rows.holds(compiled.expressions["condition"])[at]]
+    stated = np.nan_to_num(np.sign(rows.values(compiled.expressions["event_direction"])[at]))
+    fallback = rows.values(compiled.expressions["fallback_direction"])[at]
+    tested = parity.tested_trades(compiled, rows, at, np.where(stated != 0, stated, fallback), None)
+    traded = {SYMBOL: market_rows(rows, spec.bar_expressions)}
+    market = portfolio_market(traded, {SYMBOL: spec.contract(SYMBOL)}, spec.costs, spec.backtest.spot_margin)
+    masks = {SYMBOL: invalidation_masks([compiled], rows)}
+    made, _ = portfolio_signals(rule_signals(compiled, rows), masks, market, [name])
+    neutral = simulate(market.without_costs(), made, neutral_account())
+    found = certificates(tested, traded_like_tested(neutral, market, made), [compiled]).row(0, named=True)
+    assert found["n_tested"] >= 5
+    assert (found["verdict"], found["n_equal"]) == ("equal", found["n_tested"])
+    assert found["note"] == parity.STUDIED
+    reasons = {ExitReason(reason).name for reason in neutral.ledger["reason"]}
+    assert reasons & {"STOP", "TARGET", "CLOSE_STOP"}
+
+
+def test_a_certificate_without_a_trade_certifies_nothing(rules: list[CompiledRule]) -> None:
+    none = pl.DataFrame(schema=parity.TESTED_SCHEMA)
+    found = certificates(none, none, rules[:1]).row(0, named=True)
+    assert (found["verdict"], found["note"]) == ("not comparable", "there is no trade to compare")
 
 
 def test_a_certificate_tells_trades_that_differ(frame: pl.DataFrame, rules: list[CompiledRule]) -> None:

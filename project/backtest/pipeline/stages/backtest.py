@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backtest.discovery.folds import Folds
+    from backtest.engine.market import Market
+    from backtest.evaluation.backtest_tables import Portfolio
     from backtest.pipeline.chosen_strategies import ChosenRule
     from backtest.spec.compiled import Spec
 
@@ -55,6 +58,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.evaluation.backtest_metrics import metric_rows
     from backtest.lake.files import read_json, read_parquet, write_json, write_parquet
     from backtest.pipeline.chosen_strategies import chosen_rules
+    from backtest.pipeline.out_of_sample import opening_warning, recorded_opening
     from backtest.pipeline.run_tables import read_candidates
     from backtest.spec.loader import load_spec
     from backtest.strategies.compiled import compile_rule
@@ -73,17 +77,19 @@ def run(plan: Plan, _partition: str) -> Outcome:
     asked = pl.concat(parts("signals").values())
     entered = asked.filter(pl.col("skipped").is_null())
     spot_of = sorted(entered.filter(pl.col("second_leg").str.ends_with(SPOT))["symbol"].unique())
-    market = portfolio_market(parts("bars"), contracts, definitions.costs, spot_of)
+    market = portfolio_market(parts("bars"), contracts, definitions.costs, definitions.backtest.spot_margin, spot_of)
     signals, entries = portfolio_signals(asked, parts("invalidation"), market, names)
     account = account_of(definitions.backtest, [one.rule.sizing for one in chosen])
     run_folds = _folds(read_json(root.design(run_id)))
+    folds = {one.name: _folds_of(plan, one, run_folds) for one in chosen}
+    opening = recorded_opening(plan, definitions, chosen, folds, _end_day(market), now=dt.datetime.now(dt.UTC))
     portfolio = tables.Portfolio(
         market=market,
         signals=signals,
         tainted=entries["tainted"].to_numpy(),
         bounds=simulate_bounds(market, signals, account),
         alone=tables.each_alone(market, signals, account),
-        folds={one.name: _folds_of(plan, one, run_folds) for one in chosen},
+        folds=folds,
         run_folds=run_folds,
     )
     worst, best = portfolio.bounds.worst, portfolio.bounds.best
@@ -121,9 +127,9 @@ def run(plan: Plan, _partition: str) -> Outcome:
     for name in SMALL_TABLES:
         outputs.append(root.backtest(run_id, f"{name}.json"))
         write_json(outputs[-1], tables.plain_rows(made[name]))
-    warnings = _warnings(chosen, made)
+    warnings = [*_warnings(chosen, made), *opening_warning(opening)]
     outputs.append(root.backtest(run_id, SUMMARY))
-    write_json(outputs[-1], _summary(plan, definitions, chosen, portfolio.folds, run_folds, made, warnings))
+    write_json(outputs[-1], _summary(plan, definitions, chosen, portfolio, made, opening, warnings))
     first = trades.filter(pl.col("leg") == 0)
     return Outcome(
         outputs=tuple(outputs),
@@ -136,6 +142,11 @@ def run(plan: Plan, _partition: str) -> Outcome:
         },
         warnings=tuple(warnings),
     )
+
+
+def _end_day(market: Market) -> dt.date:
+    """The day after the last one that is traded."""
+    return dt.date(1970, 1, 1) + dt.timedelta(days=int(market.day[-1]) + 1)
 
 
 def _folds(design: Mapping[str, str]) -> Folds:
@@ -198,9 +209,9 @@ def _summary(
     plan: Plan,
     definitions: Spec,
     chosen: Sequence[ChosenRule],
-    folds: Mapping[str, Folds],
-    run_folds: Folds,
+    portfolio: Portfolio,
     made: Mapping[str, pl.DataFrame],
+    opening: Mapping[str, object] | None,
     warnings: Sequence[str],
 ) -> Mapping[str, object]:
     import polars as pl
@@ -215,7 +226,7 @@ def _summary(
         "ontology_spec_hash": definitions.ontology_hash,
         "account": definitions.backtest.model_dump(mode="json"),
         "symbols": list(plan.symbols),
-        "folds": {name: day.isoformat() for name, day in vars(run_folds).items()},
+        "folds": {name: day.isoformat() for name, day in vars(portfolio.run_folds).items()},
         "strategies": [
             {
                 "name": one.name,
@@ -224,10 +235,11 @@ def _summary(
                 "family": one.rule.family,
                 "event_type": one.rule.event_type,
                 "symbols": list(one.rule.symbols),
-                "folds": {name: day.isoformat() for name, day in vars(folds[one.name]).items()},
+                "folds": {name: day.isoformat() for name, day in vars(portfolio.folds[one.name]).items()},
             }
             for one in chosen
         ],
+        "out_of_sample_opening": opening,
         "n_trades": len(trades),
         "n_carried": int((trades["bars_carried"] > 0).sum()),
         "n_liquidated": int((trades["reason"] == "liquidation").sum()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from backtest.monitoring.oos_window import SearchedWindow, WindowVerdict
 
-METRICS = "metrics.parquet"
+METRICS, SUMMARY = "metrics.parquet", "summary.json"
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
@@ -26,7 +27,7 @@ def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
         root.robustness(run_id),
         root.placebo(run_id),
         *walked,
-        _metrics_file(plan),
+        *_backtest_files(plan),
     ]
 
 
@@ -114,8 +115,9 @@ def _embargo(plan: Plan) -> Any:
     return dt.timedelta(days=Folds.from_json(read_json(plan.root.design(plan.run_id))).embargo_days)
 
 
-def _metrics_file(plan: Plan) -> Path:
-    return plan.root.reports("backtest", plan.run_id) / METRICS
+def _backtest_files(plan: Plan) -> tuple[Path, Path]:
+    folder = plan.root.reports("backtest", plan.run_id)
+    return folder / METRICS, folder / SUMMARY
 
 
 def _traded(plan: Plan) -> tuple[pl.DataFrame | None, WindowVerdict | None]:
@@ -129,7 +131,7 @@ def _traded(plan: Plan) -> tuple[pl.DataFrame | None, WindowVerdict | None]:
     from backtest.lake.files import read_json, read_parquet
     from backtest.monitoring.oos_window import SearchedWindow, judged_window
 
-    path = _metrics_file(plan)
+    path, summary = _backtest_files(plan)
     if not path.is_file():
         return None, None
     columns = ["scope", "name", "span", "bound", "start", "end", "n_trades", "net_usd"]
@@ -152,7 +154,12 @@ def _traded(plan: Plan) -> tuple[pl.DataFrame | None, WindowVerdict | None]:
         plan.run_id, _midnight(folds.discovery_start), _midnight(folds.confirmation_end), _embargo(plan)
     )
     first, last = after["start"].min(), after["end"].max()
-    return traded, judged_window(_midnight(first), _midnight(last), searched)
+    verdict = judged_window(_midnight(first), _midnight(last), searched)
+    openings = (read_json(summary)["out_of_sample_opening"] or {}).get("openings")
+    if openings == 1:
+        return traded, verdict
+    before = "it is not recorded who opened its days" if openings is None else f"its days were opened {openings} times"
+    return traded, dataclasses.replace(verdict, obstacles=(*verdict.obstacles, f"{before} (ledger/searches.jsonl)"))
 
 
 STAGE = Stage(

@@ -79,7 +79,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     from backtest.pipeline.chosen_strategies import chosen_rules
     from backtest.spec.loader import load_spec
     from backtest.strategies.compiled import compile_rule
-    from backtest.strategies.parity import TESTED_SCHEMA, reason_not_comparable
+    from backtest.strategies.parity import TESTED_SCHEMA
     from backtest.strategies.rules import SPOT
     from backtest.strategies.signals import SIGNAL_SCHEMA, invalidation_masks, market_rows, rule_signals
 
@@ -96,11 +96,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
         for one in able
     ]
     found = _found(plan, symbol)
-    tested = [
-        _tested(plan, one, compiled[one.name], rows, found)
-        for one in able
-        if reason_not_comparable(compiled[one.name]) is None
-    ]
+    tested = [_tested(plan, one, compiled[one.name], rows, found) for one in able]
     tables = {
         "signals": pl.concat([pl.DataFrame(schema=SIGNAL_SCHEMA), *signals]),
         "bars": market_rows(rows, definitions.bar_expressions),

@@ -31,14 +31,14 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.evaluation.walk_forward import TEST_SCHEMA, fold_rows, results
     from backtest.lake.files import parquet_metadata, read_json, read_parquet, write_json, write_parquet
     from backtest.pipeline.run_tables import json_rows, read_candidates
-    from backtest.pipeline.walk_forward import run_folds
+    from backtest.pipeline.walk_forward import folds_or_reason
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     settings = definitions.evaluation.walk_forward
-    folds = run_folds(plan, definitions)
+    folds, reason = folds_or_reason(plan, definitions)
     paths = [root.walk_forward_tests(run_id, str(fold.number)) for fold in folds]
-    tests = pl.concat([read_parquet(path, TEST_SCHEMA) for path in paths])
+    tests = pl.concat([pl.DataFrame(schema=TEST_SCHEMA), *(read_parquet(path, TEST_SCHEMA) for path in paths)])
     n_tested = [int(parquet_metadata(path)["n_tested"]) for path in paths]
     by_fold, by_find = fold_rows(folds, n_tested, tests), results(tests, len(folds))
     scores = pl.concat(
@@ -65,11 +65,13 @@ def run(plan: Plan, _partition: str) -> Outcome:
             ],
             "finds": json_rows(by_find),
             "overfitting": overfitting,
+            "reason_for_none": reason or None,
         },
     )
     return Outcome(
         outputs=tuple(outputs),
         summary={"finds": len(by_find), "trades": int(by_fold["n_trades"].sum()), "overfitting": overfitting},
+        warnings=(reason,) if reason else (),
     )
 
 

@@ -42,13 +42,18 @@ def run(plan: Plan, fold: str) -> Outcome:
     from backtest.discovery.candidates import assess
     from backtest.discovery.hypotheses import REGISTER_SCHEMA
     from backtest.evaluation.drift_free import DRIFT_FREE_SCHEMA
-    from backtest.evaluation.walk_forward import BAR_RETURN_SCHEMA, found_in, test_days, training_scores
+    from backtest.evaluation.walk_forward import BAR_RETURN_SCHEMA, TEST_SCHEMA, found_in, test_days, training_scores
     from backtest.lake.files import read_parquet, write_parquet
-    from backtest.pipeline.walk_forward import run_folds
+    from backtest.pipeline.walk_forward import folds_or_reason
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
-    own = run_folds(plan, definitions)[int(fold) - 1]
+    path = root.walk_forward_tests(run_id, fold)
+    folds, reason = folds_or_reason(plan, definitions)
+    if reason:
+        write_parquet(path, pl.DataFrame(schema=TEST_SCHEMA), metadata={"n_tested": "0"})
+        return Outcome(outputs=(path,), summary={"tested": 0, "found": 0})
+    own = folds[int(fold) - 1]
     scores = pl.concat(
         [read_parquet(root.walk_forward_scores(run_id, symbol), DRIFT_FREE_SCHEMA) for symbol in plan.symbols]
     )
@@ -58,7 +63,6 @@ def run(plan: Plan, fold: str) -> Outcome:
     register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
     candidates = assess(register, training_scores(scores, daily, own), own.train, definitions)
     tests = test_days(found_in(candidates, definitions.templates), scores, own)
-    path = root.walk_forward_tests(run_id, fold)
     n_tested, n_found = int(candidates["gate_eligible"].sum()), tests["candidate_id"].n_unique()
     write_parquet(path, tests, metadata={"n_tested": str(n_tested)})
     return Outcome(outputs=(path,), summary={"tested": n_tested, "found": n_found})
