@@ -64,6 +64,7 @@ Workers = Annotated[
         "--workers", envvar="BACKTEST_WORKERS", min=1, max=256, help="Worker processes; one a core if left out."
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class RunOptions:
     end: End = None
     venue: Venue = None
     workers: Workers = None
+    as_json: AsJson = False
 
 
 @dataclass(frozen=True)

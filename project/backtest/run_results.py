@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from backtest.terminal_output import show, width
+from backtest.terminal_output import json_rows, print_json, show, width
 
 if TYPE_CHECKING:
     import polars as pl
@@ -13,21 +13,65 @@ if TYPE_CHECKING:
     from backtest.pipeline.runner import RunReport
 
 
-def print_quality(root: DataRoot, report: RunReport) -> None:
-    """The quality of the bars a run cleaned, and where sources of one price disagree."""
+def print_run(root: DataRoot, report: RunReport, event_type: str | None = None) -> None:
+    """What a run found, as JSON: of each kind of stage that ran its table, the candidates of one event type or of all."""
+    import polars as pl
+
+    from backtest.lake.files import read_json, read_parquet
+    from backtest.reports.terminal import best_candidates, nearest_misses
+
+    ran = {instance.stage.name for instance in report.instances}
+    found: dict[str, Any] = {
+        "run_id": report.run_id,
+        "status": report.status,
+        "warnings": list(report.warnings),
+        "manifest": str(report.manifest),
+    }
+    if "clean" in ran:
+        found["quality"] = json_rows(_quality(root, report))
+    if "candidates" in ran:
+        candidates = candidates_of(root, report)
+        if event_type is not None:
+            candidates = candidates.filter(pl.col("event_type") == event_type)
+        found["n_hypotheses"] = len(candidates)
+        found["n_passed"] = int(candidates["gate_phase2_final"].sum())
+        found["best_candidates"] = json_rows(best_candidates(candidates, 20))
+        found["nearest_misses"] = json_rows(nearest_misses(candidates, 10))
+        found["report"] = str(root.report(report.run_id) / "index.html")
+    if "robustness" in ran:
+        found["robustness"] = json_rows(read_parquet(root.robustness(report.run_id)))
+    if "backtest" in ran:
+        found["backtest"] = read_json(root.backtest(report.run_id, "summary.json"))
+        found["metrics"] = json_rows(read_parquet(root.backtest(report.run_id, "metrics.parquet")))
+    if "promotion" in ran:
+        found["walk_forward"] = json_rows(read_parquet(root.walk_forward(report.run_id, "folds.parquet")))
+        found["promotions"] = json_rows(read_parquet(root.promotions(report.run_id, "promotions.parquet")))
+    print_json(found)
+
+
+def _quality(root: DataRoot, report: RunReport) -> pl.DataFrame:
+    """The quality of the bars a run cleaned, a row a month."""
     import polars as pl
 
     from backtest.lake.cleaned import read_cleaned_quality
-    from backtest.lake.files import read_parquet
-    from backtest.reports.terminal import cross_check_table, quality_table
 
     cleaned = dict.fromkeys(
         (cast("Market", instance.summary["market"]), str(instance.summary["symbol"]))
         for instance in report.instances
         if instance.stage.name == "clean"
     )
-    if cleaned:
-        show(quality_table(pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in cleaned])))
+    return pl.concat([read_cleaned_quality(root, market, symbol) for market, symbol in cleaned])
+
+
+def print_quality(root: DataRoot, report: RunReport) -> None:
+    """The quality of the bars a run cleaned, and where sources of one price disagree."""
+    import polars as pl
+
+    from backtest.lake.files import read_parquet
+    from backtest.reports.terminal import cross_check_table, quality_table
+
+    if any(instance.stage.name == "clean" for instance in report.instances):
+        show(quality_table(_quality(root, report)))
     checks = [
         root.cross_check(instance.partition) for instance in report.instances if instance.stage.name == "cross_check"
     ]

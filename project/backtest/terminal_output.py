@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import polars as pl
 
 WIDTH_OF_A_PIPE: Final = 190
 
@@ -20,6 +23,12 @@ def show(table: object) -> None:
     from rich.console import Console
 
     Console(width=width(), highlight=False, soft_wrap=False).print(table)
+
+
+def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as JSON values: times as texts, NaN as null."""
+    rows: list[dict[str, Any]] = json.loads(frame.write_json())
+    return rows
 
 
 def print_json(value: Any) -> None:

@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def pages() -> dict[str, Callable[[], str]]:
     """Writers of the pages by their place under docs/, in the order of the navigation."""
     from commands_page import commands_page
+    from files_page import files, python
 
     kinds = {
         "events": ("Events", events),
@@ -24,6 +25,8 @@ def pages() -> dict[str, Callable[[], str]]:
         "columns": ("Bar columns", bar_columns),
         "functions": ("Functions of expressions", functions),
         "gates": ("Gates and other settings", settings),
+        "files": ("Files and columns", files),
+        "python": ("Python", python),
     }
     return {
         "reference/index.md": index_page,
@@ -44,6 +47,8 @@ def index_page() -> str:
         ("[Strategies](strategies.md)", f"{len(spec.strategies)} rules written by hand"),
         ("[Bar columns](columns.md)", f"{len(spec.columns)} columns of the cleaned bars"),
         ("[Functions](functions.md)", "the expression language"),
+        ("[Files and columns](files.md)", "every file of a data root, with a sentence for each column of each table"),
+        ("[Python](python.md)", "a run as frames, for notebooks and scripts"),
         ("[Gates and settings](gates.md)", "limits, costs and everything else a search is held to"),
     ]
     lead = "These pages are made from the spec, the schemas and the docstrings whenever this site is built."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from backtest.command_options import (
+    AsJson,
     FetchOptions,
     RequiredRunId,
     RunOptions,
@@ -22,6 +23,7 @@ from backtest.run_results import (
     print_promotions,
     print_quality,
     print_robustness,
+    print_run,
     print_walk_forward,
     say_next,
 )
@@ -47,7 +49,7 @@ def baseline(options: FetchOptions, strategies: Strategies = None) -> None:
     from backtest.pipeline.runs import BASELINE
 
     request = requested(options, strategies=_checked(strategies, options.run_id))
-    _print_judged(request, executed(request, BASELINE))
+    _print_judged(request, executed(request, BASELINE), as_json=options.as_json)
 
 
 @with_options(RunOptions)
@@ -59,10 +61,12 @@ def discover_hybrid_backtest(options: RunOptions, strategies: Strategies = None)
     from backtest.pipeline.runs import HYBRID_BACKTEST
 
     request = requested(options, strategies=_checked(strategies, options.run_id))
-    _print_judged(request, executed(request, HYBRID_BACKTEST))
+    _print_judged(request, executed(request, HYBRID_BACKTEST), as_json=options.as_json)
 
 
-def simulate(run_id: RequiredRunId, strategies: Strategies = None, workers: Workers = None) -> None:
+def simulate(
+    run_id: RequiredRunId, strategies: Strategies = None, workers: Workers = None, as_json: AsJson = False
+) -> None:
     """The backtest of a finished run alone, with these strategies; nothing is searched again.
 
     Example: backtest simulate --run-id run_20250228 --strategies blueprints
@@ -77,7 +81,11 @@ def simulate(run_id: RequiredRunId, strategies: Strategies = None, workers: Work
     request = request_for_run(DataRoot.from_environment(), spec_root(), run_id)
     parameters = {**request.parameters, "strategies": names}
     request = dataclasses.replace(request, parameters=parameters, workers=workers, cache=cache_asked())
-    _print_traded(request, executed(request, (*TRADED, "report")))
+    report = executed(request, (*TRADED, "report"))
+    if as_json:
+        print_run(request.root, report)
+    else:
+        _print_traded(request, report)
 
 
 def _checked(strategies: str | None, run_id: str | None) -> str:
@@ -89,9 +97,12 @@ def _checked(strategies: str | None, run_id: str | None) -> str:
     return ",".join(check_names(strategies, load_spec(spec_root()), DataRoot.from_environment(), run_id))
 
 
-def _print_judged(request: Request, report: RunReport) -> None:
+def _print_judged(request: Request, report: RunReport, *, as_json: bool) -> None:
     """Everything that a whole run found, in the order in which it was asked."""
     root, run_id = request.root, report.run_id
+    if as_json:
+        print_run(root, report)
+        return
     print_quality(root, report)
     print_candidates(root, report)
     print_robustness(root, report)

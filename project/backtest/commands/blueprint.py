@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="blueprint")
 
 
-def validate(file_or_run: FileOrRun) -> None:
+def validate(file_or_run: FileOrRun, as_json: AsJson = False) -> None:
     """Check every blueprint of a file or run: its form, its expressions, and that its features still mean what was tested.
 
     Ends with 1 where there is a fault.
@@ -58,6 +58,9 @@ def validate(file_or_run: FileOrRun) -> None:
             faults.append(str(fault))
     if faults:
         raise DataError(f"{len(faults)} of {len(found)} blueprints of {file_or_run} at fault:\n{listed(faults)}")
+    if as_json:
+        print_json([blueprint.model_dump(mode="json") for blueprint in found])
+        return
     if found:
         show_table(blueprint_table(found))
     print(f"{len(found)} blueprint{'' if len(found) == 1 else 's'} of {file_or_run}. No fault.")

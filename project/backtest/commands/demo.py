@@ -7,9 +7,9 @@ import sys
 
 import typer
 
-from backtest.command_options import Workers, spec_root
+from backtest.command_options import AsJson, Workers, spec_root
 from backtest.run_requests import cache_asked, executed
-from backtest.run_results import candidates_of, print_backtest, print_candidates, print_quality, say_next
+from backtest.run_results import candidates_of, print_backtest, print_candidates, print_quality, print_run, say_next
 from backtest.terminal_output import show
 
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo(workers: Workers = None) -> None:
+def demo(workers: Workers = None, as_json: AsJson = False) -> None:
     """A simulated market with planted edges, from raw data to blueprints and their backtest, in data/demo.
 
     Example: backtest demo
@@ -48,6 +48,9 @@ def demo(workers: Workers = None) -> None:
         parameters={"source": "simulated", "venue": "simulated", "strategies": "portfolio"},
     )
     report = executed(request, DEMONSTRATION)
+    if as_json:
+        print_run(root, report)
+        return
     print_quality(root, report)
     print_candidates(root, report)
     print()

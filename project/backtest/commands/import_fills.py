@@ -35,3 +35,4 @@ def import_fills(
 
     done = imported(DataRoot.from_environment(), spec_root(), run_id, origin, files, dt.datetime.now(dt.UTC))
     print(f"{done.n_new:,} new fill(s), {done.n_known:,} already there: {done.path}")
+    print(f"Next: backtest kill-switch --run-id {run_id} --symbol SYMBOL")

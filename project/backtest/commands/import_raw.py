@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from backtest.command_options import AsJson
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -24,10 +26,9 @@ def import_raw(
         typer.Option("--dataset", help="ohlcv_5m, ohlcv_1m, funding, mark_5m, …; backtest ingest --help lists all."),
     ],
     symbol: Annotated[str, typer.Option("--symbol", help="The symbol the files hold, e.g. BTCUSDT.")],
+    as_json: AsJson = False,
 ) -> None:
     """Import bars or funding from files; says what each file was recognised as.
-
-    Example: backtest import-raw --market perp --dataset ohlcv_5m --symbol BTCUSDT BTCUSDT_5m.parquet
 
     Taken are Binance's own columns (with or without header row), open_time/timestamp with OHLCV, funding_time with
     funding_rate, freqtrade's and CryptoDataDownload's files. Columns a file lacks stay empty.
@@ -40,5 +41,6 @@ def import_raw(
     result = ingestion.import_files(
         DataRoot.from_environment(), market, dataset, symbol, files, narrate=lambda line: print(line, file=sys.stderr)
     )
-    for line in ingestion.quality_lines(result.quality):
+    for line in [result.quality.write_json()] if as_json else ingestion.quality_lines(result.quality):
         print(line)
+    print("\nNext: what is in the lake: backtest doctor; then make discover-edges-from-raw", file=sys.stderr)

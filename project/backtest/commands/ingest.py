@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backtest.command_options import spec_root
+from backtest.command_options import AsJson, spec_root
 from backtest.errors import DataError
 
 
@@ -37,6 +37,7 @@ def ingest(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="End with exit code 0 although something could not be had.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch what the lake lacks: the archive's monthly files, its daily ones, REST for the newest days.
 
@@ -76,7 +77,7 @@ def ingest(
     left_out = ingestion.optional_text(result.missing_optional, needing)
     for line in (*left_out, *result.notes, *(str(defect) for defect in result.defects)):
         print(line, file=sys.stderr)
-    for line in ingestion.quality_lines(result.quality):
+    for line in [result.quality.write_json()] if as_json else ingestion.quality_lines(result.quality):
         print(line)
     print(
         f"{result.files_fetched} files fetched ({result.bytes_fetched / 1e6:.1f} MB, {result.rows_written:,} rows), "
@@ -84,6 +85,7 @@ def ingest(
         file=sys.stderr,
     )
     _settle_missing(result.missing, allow_missing)
+    print("\nNext: make discover-edges-from-raw", file=sys.stderr)
 
 
 def _settle_missing(missing: list[str], allow_missing: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from backtest.command_options import (
+    AsJson,
     FetchOptions,
     RequiredRunId,
     RunOptions,
@@ -18,7 +19,7 @@ from backtest.command_options import (
 )
 from backtest.errors import MisuseError, did_you_mean
 from backtest.run_requests import cache_asked, executed, requested
-from backtest.run_results import print_candidates, print_quality, print_robustness, say_next
+from backtest.run_results import print_candidates, print_quality, print_robustness, print_run, say_next
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,11 @@ def run(options: FetchOptions) -> None:
     from backtest.pipeline.runs import BOOTSTRAP
 
     request = requested(options)
-    print_quality(request.root, executed(request, BOOTSTRAP))
+    report = executed(request, BOOTSTRAP)
+    if options.as_json:
+        print_run(request.root, report)
+        return
+    print_quality(request.root, report)
     say_next("discover edges on it: make discover-edges")
 
 
@@ -75,6 +80,9 @@ def discover_hybrid(options: RunOptions) -> None:
 
     request = requested(options)
     report, root = executed(request, HYBRID), request.root
+    if options.as_json:
+        print_run(root, report)
+        return
     print_quality(root, report)
     print_candidates(root, report)
     print_robustness(root, report)
@@ -90,6 +98,7 @@ def discover_event(
     symbols: Symbols = None,
     mode: Annotated[str, typer.Option("--mode", help="research is the one mode there is.")] = "research",
     workers: Workers = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score one event type of a finished run again and redo the tests of the whole search with it.
 
@@ -107,6 +116,9 @@ def discover_event(
     request = request_for_event(DataRoot.from_environment(), spec_root(), run_id, event_type, parsed_symbols(symbols))
     request = dataclasses.replace(request, workers=workers, cache=cache_asked())
     report = executed(request, ("scores", "candidates", "placebo", "blueprints", "report"))
+    if as_json:
+        print_run(request.root, report, event_type)
+        return
     print_candidates(request.root, report, event_type)
     _say_why(report.run_id)
 
@@ -114,6 +126,9 @@ def discover_event(
 def _discover(options: RunOptions, stages: tuple[str, ...]) -> None:
     request = requested(options)
     report = executed(request, stages)
+    if options.as_json:
+        print_run(request.root, report)
+        return
     print_quality(request.root, report)
     print_candidates(request.root, report)
     _say_why(report.run_id)

@@ -74,6 +74,7 @@ def list_runs(as_json: AsJson = False) -> None:
     ]
     columns = ("run", "status", "started (UTC)", "window", "symbols", "hypotheses", "passed", "duration")
     show_table(plain_table(f"Runs in {root.path}", columns, rows, right=("hypotheses", "passed", "duration")))
+    print(f"Next: how one went: backtest runs show {runs[-1].run_id}; what it found: backtest candidates --run-id RUN")
 
 
 def show(run_id: RunIdArgument, as_json: AsJson = False) -> None:

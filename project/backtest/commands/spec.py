@@ -39,6 +39,7 @@ def check(as_json: AsJson = False) -> None:
         f"{len(spec.templates)} templates, "
         f"{len(spec.filters)} filters, {len(spec.strategies)} strategies. No fault. Ontology hash {spec.ontology_hash}"
     )
+    print("Next: what follows from a definition: backtest spec show NAME")
 
 
 def show(name: Name, as_json: AsJson = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.slow
 NAMES = "vol_shock_mean_reversion_v1,liquidity_dislocation_mr_v1"
 TABLES = ("trades", "trades_best", "equity", "strategy_returns", "skipped")
 SMALL_TABLES = ("metrics", "monthly", "costs", "capacity", "correlation", "parity")
-DOC = Path(__file__).resolve().parents[3] / "docs" / "backtest.md"
+REPOSITORY = Path(__file__).resolve().parents[3]
+DOC = REPOSITORY / "docs" / "backtest.md"
 
 
 def table(desk: Any, run_id: str, name: str) -> pl.DataFrame:
@@ -168,3 +170,12 @@ def test_baseline_goes_from_fetching_to_the_promotion(traded, tmp_path: Path) ->
     unknown = desk.command("simulate", "--run-id", "bass", "--strategies", "vol_shock_mr_v1")
     assert unknown.returncode == 1
     assert "Did you mean 'base'?" in unknown.stderr
+
+
+def test_every_file_and_column_that_was_written_is_in_the_reference(own, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "project" / "documentation")
+    columns, reference = (importlib.import_module(name) for name in ("columns", "reference"))
+    root = own[0].root
+    kinds = {path.relative_to(root).parts[:2] for path in root.rglob("*.parquet")}
+    assert {("reports", "promotions"), ("reports", "backtest"), ("lake", "features"), ("lake", "raw")} <= kinds
+    assert columns.undescribed(reference.loaded(), root) == []
