@@ -1,4 +1,4 @@
-"""Sixty columns in vectorbt: run in its own environment, prints JSON of CPU seconds of the second call and trades made.
+"""Sixty columns in vectorbt: run in its own environment, prints JSON of CPU seconds (the better of two calls) and trades made.
 
     python columns_in_vectorbt.py given.npz
 
@@ -51,11 +51,13 @@ def main() -> None:
         return len(made.trades.records), float(np.asarray(made.value())[-1].sum())
 
     trade(5000)
-    begun, wall = time.process_time(), time.perf_counter()
-    n_trades, _ = trade(shape[0])
-    print(
-        json.dumps({"cpu_s": time.process_time() - begun, "wall_s": time.perf_counter() - wall, "n_trades": n_trades})
-    )
+    cpu, wall = [], []
+    for _ in range(2):
+        begun, started = time.process_time(), time.perf_counter()
+        n_trades, _value = trade(shape[0])
+        cpu.append(time.process_time() - begun)
+        wall.append(time.perf_counter() - started)
+    print(json.dumps({"cpu_s": min(cpu), "wall_s": min(wall), "n_trades": n_trades}))
 
 
 main()

@@ -77,7 +77,8 @@ def simulate(
     from backtest.pipeline.finished_run import request_for_run
     from backtest.pipeline.runs import TRADED
 
-    names = _checked(strategies, run_id)
+    # The run is finished: its own blueprints are there, or the name is wrong.
+    names = _checked(strategies, None)
     request = request_for_run(DataRoot.from_environment(), spec_root(), run_id)
     parameters = {**request.parameters, "strategies": names}
     request = dataclasses.replace(request, parameters=parameters, workers=workers, cache=cache_asked())
