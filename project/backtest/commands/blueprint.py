@@ -67,19 +67,20 @@ def validate(file_or_run: FileOrRun, as_json: AsJson = False) -> None:
 
 
 def show(blueprint_id: BlueprintId, as_json: AsJson = False) -> None:
-    """One blueprint: what is traded, the evidence for it, and what it assumes.
+    """One blueprint: what is traded, the evidence for it, what it assumes, and whether a backtest traded what was tested.
 
     Example: backtest blueprint show run_20250228.VOL_SHOCK.mean_reversion.60m.all.POOLED
     """
     from backtest.lake.paths import DataRoot
-    from backtest.pipeline.blueprint_files import blueprint
+    from backtest.pipeline.blueprint_files import blueprint, certificates_of
     from backtest.reports.blueprints import blueprint_text
 
-    found = blueprint(DataRoot.from_environment(), blueprint_id)
+    root = DataRoot.from_environment()
+    found = blueprint(root, blueprint_id)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        print(blueprint_text(found))
+        print(blueprint_text(found, certificates_of(root, found)))
 
 
 def diff(first: First, second: Second, as_json: AsJson = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backtest.errors import DataError, RunError, did_you_mean
 from backtest.lake.paths import DataRoot
@@ -79,3 +79,15 @@ def blueprint(root: DataRoot, blueprint_id: str) -> Blueprint:
         f"there is no blueprint {blueprint_id[:120]!r} in {root.path}.{hint} "
         "List a run's: backtest blueprint validate RUN"
     )
+
+
+def certificates_of(root: DataRoot, entry: Blueprint) -> list[dict[str, Any]]:
+    """The parity certificates of a blueprint in its run's backtest, one a symbol; none where it was not traded there."""
+    import polars as pl
+
+    from backtest.lake.files import read_parquet
+
+    path = root.backtest(entry.run_id, "parity.parquet")
+    if not path.is_file():
+        return []
+    return read_parquet(path).filter(pl.col("strategy") == entry.blueprint_id).to_dicts()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from backtest.reports.operations import plain_table
 from backtest.reports.rules import rule_rows
@@ -32,14 +32,17 @@ def blueprint_table(blueprints: Sequence[Blueprint]) -> Table:
     return plain_table("Blueprints, best first", columns, rows, right=columns[2:])
 
 
-def blueprint_text(entry: Blueprint) -> str:
-    """All of a blueprint in lines: what is traded, what speaks for it, what it assumes."""
+def blueprint_text(entry: Blueprint, certificates: Sequence[Mapping[str, Any]] = ()) -> str:
+    """All of a blueprint in lines: what is traded, what speaks for it, what it assumes.
+
+    `certificates` are rows of `parity.CERTIFICATE_SCHEMA` from the backtest of its run; none where it was not in one.
+    """
     return "\n".join(
         [
             f"{entry.blueprint_id} (version {entry.version})",
             *_rows(rule_rows(entry)),
             "evidence",
-            *_rows(_evidence_rows(entry)),
+            *_rows(_evidence_rows(entry) | {"parity": _parity(certificates)}),
             "features it rests on",
             *_rows(dict(entry.definitions.items())),
         ]
@@ -68,6 +71,15 @@ def _evidence_rows(entry: Blueprint) -> dict[str, str]:
         "spec hash": entry.ontology_spec_hash,
         "register hash": entry.register_hash,
     }
+
+
+def _parity(certificates: Sequence[Mapping[str, Any]]) -> str:
+    """Whether a backtest traded what was tested, symbol by symbol."""
+    if not certificates:
+        return "no certificate: not in its run's backtest"
+    return "; ".join(
+        f"{row['symbol']} {row['verdict']}, {row['n_equal']:,} of {row['n_tested']:,} trades" for row in certificates
+    )
 
 
 def _calibration(entry: Blueprint) -> str:

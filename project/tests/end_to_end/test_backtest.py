@@ -124,6 +124,13 @@ def test_blueprints_of_the_run_are_traded_as_tested_and_called_in_sample(own) ->
         (desk.root / "reports" / "strategy_blueprints" / "run_20250228" / "blueprints.jsonl").read_text().splitlines()
     )
     assert {json.loads(line)["robustness"] for line in lines} <= {"robust", "fragile", "mixed", "not judged"}
+    name, symbol, n = parity.select("strategy", "symbol", "n_equal").row(0)
+    shown = desk.command("blueprint", "show", name)
+    assert f"{symbol} equal, {n:,} of {n:,} trades" in shown.stdout
+    wrong = desk.command("simulate", "--run-id", "run_20250228", "--strategies", f"{name}x")
+    assert (wrong.returncode, "Did you mean" in wrong.stderr) == (1, True)
+    manifest = json.loads((desk.root / "runs" / "run_20250228" / "run_manifest.json").read_text())
+    assert manifest["status"] == "finished"
     valid = desk.command("blueprint", "validate", "run_20250228")
     assert valid.returncode == 0, valid.stderr
 
