@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 
 
 def recorded_opening(
-    plan: Plan, spec: Spec, chosen: Sequence[ChosenRule], folds: Mapping[str, Folds], end: dt.date, *, now: dt.datetime
+    plan: Plan,
+    spec: Spec,
+    chosen: Sequence[ChosenRule],
+    folds: Mapping[str, Folds],
+    days: tuple[dt.date, dt.date],
+    *,
+    now: dt.datetime,
 ) -> Mapping[str, object] | None:
     """Record in the ledger that blueprints are traded on days after their search; None where there is no such day.
 
     Parameters
     ----------
     folds : of each rule's search, by name.
-    end : end (exclusive) of the days that are traded.
+    days : first day that is traded, and the end (exclusive) of all.
 
     Returns
     -------
@@ -37,10 +43,11 @@ def recorded_opening(
     DataError
         Where the ledger was changed from outside, or cannot be written: what cannot be recorded is not judged.
     """
+    first, end = days
     judged = [one for one in chosen if one.found_in is not None and folds[one.name].confirmation_end < end]
     if not judged:
         return None
-    start = min(folds[one.name].confirmation_end for one in judged)
+    start = max(first, min(folds[one.name].confirmation_end for one in judged))
     rules = sorted(one.rule.model_dump_json() for one in judged)
     standing = record_evaluation(
         plan.root,

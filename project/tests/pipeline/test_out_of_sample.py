@@ -42,9 +42,11 @@ def plan(tmp_path: Path) -> Plan:
     return Plan(DataRoot(tmp_path), SPEC_ROOT, "later", ("BTCUSDT",))
 
 
-def opened(plan: Plan, *chosen: ChosenRule, days: int = 30) -> dict[str, object] | None:
+def opened(
+    plan: Plan, *chosen: ChosenRule, days: int = 30, first: dt.date = SEARCHED.discovery_start
+) -> dict[str, object] | None:
     folds = {one.name: SEARCHED for one in chosen}
-    made = recorded_opening(plan, SPEC, chosen, folds, SEARCHED.confirmation_end + days * DAY, now=NOW)
+    made = recorded_opening(plan, SPEC, chosen, folds, (first, SEARCHED.confirmation_end + days * DAY), now=NOW)
     return None if made is None else dict(made)
 
 
@@ -78,6 +80,12 @@ def test_another_rule_or_account_on_the_same_days_is_another_look_and_warned_of(
     third = opened(plan, wider, days=10)
     assert third is not None
     assert third["openings"] == 3
+
+
+def test_days_that_are_not_traded_are_not_opened(plan: Plan) -> None:
+    made = opened(plan, BLUEPRINT, first=dt.date(2025, 1, 9))
+    assert made is not None
+    assert (made["start"], made["end"]) == ("2025-01-09", "2025-01-31")
 
 
 def test_a_run_of_eighteen_days_has_no_folds_and_a_reason_and_ends_all_the_same(plan: Plan) -> None:

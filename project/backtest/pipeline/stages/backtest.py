@@ -59,7 +59,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     market = _market(plan, definitions, asked)
     folds = {one.name: _folds_of(plan, one) for one in chosen}
     # Recorded before anything is traded: what is killed afterwards has seen those days all the same.
-    opening = recorded_opening(plan, definitions, chosen, folds, _end_day(market), now=dt.datetime.now(dt.UTC))
+    opening = recorded_opening(plan, definitions, chosen, folds, _days(market), now=dt.datetime.now(dt.UTC))
     portfolio, entries = _traded(plan, definitions, chosen, asked, market, folds)
     made = _tables(plan, definitions, chosen, asked, entries, portfolio)
     warnings = [*_warnings(chosen, made), *opening_warning(opening)]
@@ -203,9 +203,10 @@ def _written(plan: Plan, made: Mapping[str, pl.DataFrame], summary: Mapping[str,
     return tuple(outputs)
 
 
-def _end_day(market: Market) -> dt.date:
-    """The day after the last one that is traded."""
-    return dt.date(1970, 1, 1) + dt.timedelta(days=int(market.day[-1]) + 1)
+def _days(market: Market) -> tuple[dt.date, dt.date]:
+    """The first day that is traded, and the one after the last."""
+    first, last = int(market.day[0]), int(market.day[-1])
+    return dt.date(1970, 1, 1) + dt.timedelta(days=first), dt.date(1970, 1, 1) + dt.timedelta(days=last + 1)
 
 
 def _run_folds(plan: Plan) -> Folds:
