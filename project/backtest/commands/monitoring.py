@@ -279,6 +279,7 @@ def validate_oos_window(
     """
     from backtest.lake.paths import DataRoot
     from backtest.monitoring.oos_window import DAY, first_free_day
+    from backtest.pipeline.display import counted
     from backtest.pipeline.oos_window import examine_window
 
     start, end = parsed_window(eval_start, eval_end)
@@ -305,9 +306,9 @@ def validate_oos_window(
         )
     if openings is not None and not as_json:
         print(
-            f"opened before: {openings.earlier:,} times as a confirmation fold or evaluation, by the search ledger; the "
-            f"next opening is held to {openings.share_left:.3g} of a level; {openings.searches:,} searches of any run have "
-            "days of it"
+            f"by the search ledger, opened before: {counted(openings.earlier, 'time')} as a confirmation fold or evaluation; "
+            f"the next opening is held to {openings.share_left:.3g} of a level; searched before: "
+            f"{counted(openings.searches, 'time')}"
         )
     for obstacle in verdict.obstacles:
         print(f"NOT out of sample: {eval_start} … {eval_end}: {obstacle}", file=sys.stderr)

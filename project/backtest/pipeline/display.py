@@ -240,4 +240,4 @@ def duration(seconds: float) -> str:
 
 def counted(n: int, noun: str) -> str:
     """``1 part``, ``3 parts``."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -49,9 +49,9 @@ def request_for_event(
 
 
 def _tested(path: Path) -> list[str]:
-    """Event types a run has tested."""
+    """Event types a run has tested; its design maps each to the symbols it was tested on."""
     design = read_json(path)
     tested = design.get("tested") if isinstance(design, dict) else None
-    if not isinstance(tested, list) or not all(isinstance(name, str) for name in tested):
+    if not isinstance(tested, dict) or not all(isinstance(symbols, list) for symbols in tested.values()):
         raise DataError(f"{path} does not say which event types were tested. {MEND}")
-    return tested
+    return list(tested)

@@ -146,7 +146,7 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest_one(desk: Desk, capsy
         ("manifest", '{"symbols": 5, "parameters": {}}', "is not the manifest of a run"),
         ("manifest", "{", "is unreadable"),
         ("design", "[1]", "does not say which event types were tested"),
-        ("design", '{"tested": "VOL_SHOCK"}', "does not say which event types were tested"),
+        ("design", '{"tested": ["VOL_SHOCK"]}', "does not say which event types were tested"),
         ("design", "{", "is unreadable"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_damaged_run_is_not_scored_again(
     desk: Desk, capsys: pytest.CaptureFixture[str], file: str, content: str, told: str
 ) -> None:
     desk.write_run("r1", parameters={})
-    write_json(desk.root.design("r1"), {"tested": ["VOL_SHOCK"]})
+    write_json(desk.root.design("r1"), {"tested": {"VOL_SHOCK": ["BTCUSDT"]}})
     path = desk.root.run_manifest("r1") if file == "manifest" else desk.root.design("r1")
     path.write_text(content)
     assert desk.run("discover-event", "--run-id", "r1", "--event-type", "VOL_SHOCK") == 1

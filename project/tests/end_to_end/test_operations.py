@@ -38,7 +38,7 @@ def test_the_days_of_a_real_run_are_not_out_of_sample_and_those_after_its_embarg
     check = ("validate-oos-window", "--run-id", "first", "--eval-end", "2024-12-31", "--eval-start")
     assert small.command(*check, "2024-08-31").returncode == 1
     told = small.command(*check, "2024-08-31").stderr
-    free = told.split("first free day is ")[1][:10]
+    free = told.split("free of the run's search is ")[1][:10]
     assert small.command(*check, free).returncode == 0
 
 
