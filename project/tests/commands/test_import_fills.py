@@ -175,7 +175,7 @@ def test_a_database_of_freqtrade_is_read_and_not_changed(bars: Desk, tmp_path: P
         ([{**USER_TRADE, "time": 1}], "row 1: its time 1970-01-01"),
         ([{**USER_TRADE, "time": 9e15}], "row 1: its time 2255"),
         ([{**USER_TRADE, "time": "9" * 400}], "row 1: time '9999"),
-        (json.dumps([{**USER_TRADE, "time": 9}]).replace("9}", "1e999}"), "is unreadable"),
+        ([{**USER_TRADE, "time": float("inf")}], "row 1: time 'inf' is no time"),
         (
             [USER_TRADE, {**USER_TRADE, "qty": "9"}],
             "row 2: fill 'binance/BTCUSDT/698759' came before with other values",
