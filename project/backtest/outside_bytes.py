@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -33,7 +34,7 @@ def parsed_json(content: str | bytes, *, max_depth: int = MAX_JSON_DEPTH, allow_
     if depth > max_depth:
         raise ValueError(f"nested {depth:,} deep; at most {max_depth} is read")
     try:
-        value = json.loads(text, parse_constant=None if allow_nan else _no_constant)
+        value = json.loads(text) if allow_nan else json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if _SURROGATE.search(text):
@@ -60,6 +61,13 @@ def _depth(brackets: str) -> int:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"holds {name}, which is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"holds {text[:40]}, which is too large a number")
+    return number
 
 
 def arrow_table(path: Path) -> pyarrow.Table:

@@ -27,6 +27,7 @@ BOMBS = {
     "a number of 100,000 digits": b"1" * 100_000,
     "half of a surrogate pair": b'{"a": "\\ud800"}',
     "no text": b"\xff\xfe\x00",
+    "an infinity in digits": b'{"entries": [1.5, -1e999]}',
     "not a number": b'{"entries": NaN}',
     "cut off": b'{"layout": 1',
 }

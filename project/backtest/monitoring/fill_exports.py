@@ -282,6 +282,8 @@ def _time(value: Any) -> dt.datetime:
         moment = value
     elif (isinstance(value, int | float) and not isinstance(value, bool)) or str(value).strip().isdecimal():
         number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(f"time {str(value)[:40]!r} is no time")
         while number > 1e11:
             number /= 1000
         moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=round(number * 1000))

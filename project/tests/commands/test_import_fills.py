@@ -174,6 +174,8 @@ def test_a_database_of_freqtrade_is_read_and_not_changed(bars: Desk, tmp_path: P
         ([{**USER_TRADE, "symbol": "../x"}], "row 1: symbol '../x' cannot be one"),
         ([{**USER_TRADE, "time": 1}], "row 1: its time 1970-01-01"),
         ([{**USER_TRADE, "time": 9e15}], "row 1: its time 2255"),
+        ([{**USER_TRADE, "time": "9" * 400}], "row 1: time '9999"),
+        ([{**USER_TRADE, "time": float("inf")}], "row 1: time 'inf' is no time"),
         (
             [USER_TRADE, {**USER_TRADE, "qty": "9"}],
             "row 2: fill 'binance/BTCUSDT/698759' came before with other values",
