@@ -55,22 +55,25 @@ def beside_spot(bars: pl.DataFrame, spot: pl.DataFrame) -> pl.DataFrame:
     Its taint is in ``taint``. Null where there is no spot bar. `spot` needs ``timestamp``, ``open``, ``close``, ``volume`` and
     ``is_tainted``.
     """
-    beside = spot.select(
-        "timestamp",
+    return _joined(
+        bars,
+        spot,
         pl.col("open").alias("spot_open"),
         pl.col("close").alias("spot_close"),
         pl.col("volume").alias("spot_volume"),
     )
-    return with_spot_taint(bars.join(beside, on="timestamp", how="left", maintain_order="left"), spot)
 
 
 def with_spot_taint(bars: pl.DataFrame, spot: pl.DataFrame) -> pl.DataFrame:
     """Perpetual bars with the bit of spot set in ``taint`` where the spot bar of the same time ``is_tainted``."""
-    beside = spot.select("timestamp", (pl.col("is_tainted").cast(pl.UInt16) * SPOT_BIT).alias("_spot_taint"))
+    return _joined(bars, spot)
+
+
+def _joined(bars: pl.DataFrame, spot: pl.DataFrame, *columns: pl.Expr) -> pl.DataFrame:
+    spot_taint = (pl.col("is_tainted").cast(pl.UInt16) * SPOT_BIT).alias("_spot_taint")
+    beside = spot.select("timestamp", *columns, spot_taint)
     joined = bars.join(beside, on="timestamp", how="left", maintain_order="left")
-    return joined.with_columns((pl.col("taint") | pl.col("_spot_taint").fill_null(0)).alias("taint")).drop(
-        "_spot_taint"
-    )
+    return joined.with_columns(pl.col("taint") | pl.col("_spot_taint").fill_null(0)).drop("_spot_taint")
 
 
 def clean_symbol(

@@ -50,10 +50,6 @@ class Evaluation:
         """Give expressions evaluated from now on a column of numbers, (height,), NaN for null."""
         self._defined[name] = values
 
-    def defined(self, name: str) -> Floats:
-        """A column that `define` gave."""
-        return self._defined[name]
-
     def values(self, program: Program) -> Values:
         """An expression's value at each row as arrays have it (`backtest.expressions.arrays`), warm-up not blanked."""
         with np.errstate(all="ignore"):

@@ -43,13 +43,11 @@ def build_features(
     long = [name for name, feature in reaching.items() if feature.total_lookback_bars > first - short]
     early = needed_features(reaching, long) if short else []
     tail = Evaluation.of_frame(bars.slice(short))
-    for name, values in _evaluated(Evaluation.of_frame(bars), early, 0).items():
-        tail.define(name, values[short:])
-    late = [feature for feature in features if feature not in early]
-    built = {
-        **{feature.model.name: tail.defined(feature.model.name) for feature in early},
-        **_evaluated(tail, late, short),
-    }
+    built = {name: values[short:] for name, values in _evaluated(Evaluation.of_frame(bars), early, 0).items()}
+    for name, values in built.items():
+        tail.define(name, values)
+    late = [feature for name, feature in reaching.items() if name not in built]
+    built |= _evaluated(tail, late, short)
     columns = {name: pl.Series(built[name][first - short :], nan_to_null=True) for name in reaching}
     return pl.DataFrame({"timestamp": bars["timestamp"].slice(first), **columns})
 

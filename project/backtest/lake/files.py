@@ -85,10 +85,10 @@ def write_parquet(
 ) -> None:
     """Write one Parquet file with `metadata` in its footer, atomically; the same frame gives the same bytes.
 
-    It is packed well (zstd); quickly (lz4: a tenth larger, read in a third of the time) where `is_derived`, what the lake
-    makes of its raw data and stages read again and again; and without statistics and flushing too where `is_passing`, what
-    one stage of a run hands another.
-    It is encoded in memory: Polars reports a full disk as a fault of the file's format.
+    It is packed well (zstd); quickly (lz4: a tenth larger, read in a third of the time) and without flushing where
+    `is_derived`, what the lake makes of its raw data and stages read again and again: what a loss of power leaves of it is
+    told by its recorded hash, and made again; and without statistics too where `is_passing`, what one stage of a run hands
+    another. It is encoded in memory: Polars reports a full disk as a fault of the file's format.
     """
     encoded = io.BytesIO()
     is_quick = is_derived or is_passing
@@ -99,7 +99,7 @@ def write_parquet(
         statistics=not is_passing,
         metadata=metadata,
     )
-    with replacing(path, flush=not is_passing) as temporary:
+    with replacing(path, flush=not is_quick) as temporary:
         temporary.write_bytes(encoded.getbuffer())
 
 

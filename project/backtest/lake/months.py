@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -84,13 +85,15 @@ def write_months(
     """
     import polars as pl
 
+    months: dict[dt.datetime, list[pl.DataFrame]] = defaultdict(list)
+    first = 0
+    for length, month in frame["timestamp"].dt.truncate("1mo").rle().struct.unnest().iter_rows():
+        months[month].append(frame.slice(first, length))
+        first += length
     written = []
-    by_month = frame.with_columns(
-        pl.col("timestamp").dt.year().alias("_year"), pl.col("timestamp").dt.month().alias("_month")
-    ).partition_by("_year", "_month", maintain_order=True, as_dict=True, include_key=False)
-    for (year, month), rows in sorted(by_month.items()):
-        path = month_folder(dataset, year, month) / f"{name}.parquet"
-        write_parquet(path, rows, metadata, is_derived=is_derived)
+    for month, rows in sorted(months.items()):
+        path = month_folder(dataset, month.year, month.month) / f"{name}.parquet"
+        write_parquet(path, pl.concat(rows).rechunk(), metadata, is_derived=is_derived)
         written.append(path)
     return written
 

@@ -52,7 +52,7 @@ COLUMNS: Final = (
 def _row(what: str, row: Mapping[str, Any], bound: str) -> tuple[str, ...]:
     error = f" ± {row['sharpe_standard_error']:.1f}" if row["sharpe_standard_error"] is not None else ""
     interval = (
-        f" [{1e4 * row['expectancy_low']:.0f}, {1e4 * row['expectancy_high']:.0f}]"
+        f" [{1e4 * row['expectancy_low']:z.0f}, {1e4 * row['expectancy_high']:z.0f}]"
         if row["expectancy_low"] is not None
         else ""
     )
@@ -62,14 +62,14 @@ def _row(what: str, row: Mapping[str, Any], bound: str) -> tuple[str, ...]:
         _percent(row["total_return"]),
         _percent(row["annual_return"]),
         _percent(row["annual_volatility"]),
-        f"{row['sharpe_ratio']:.2f}{error}" if row["sharpe_ratio"] is not None else "–",
+        f"{row['sharpe_ratio']:z.2f}{error}" if row["sharpe_ratio"] is not None else "–",
         _percent(row["max_drawdown"]),
         f"{row['max_drawdown_days']:,}",
         f"{row['mean_exposure']:.2f}" if row["mean_exposure"] is not None else "–",
         f"{row['n_trades']:,}",
         _percent(row["hit_rate"]),
-        f"{1e4 * row['expectancy']:.1f}{interval}" if row["expectancy"] is not None else "–",
-        f"{row['net_usd']:,.0f}",
+        f"{1e4 * row['expectancy']:z.1f}{interval}" if row["expectancy"] is not None else "–",
+        f"{row['net_usd']:z,.0f}",
     )
 
 
@@ -127,4 +127,4 @@ def backtest_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _percent(value: float | None, absent: str = "–") -> str:
-    return absent if value is None else f"{100 * value:.1f}"
+    return absent if value is None else f"{100 * value:z.1f}"

@@ -22,7 +22,7 @@ def blueprint_table(blueprints: Sequence[Blueprint]) -> Table:
             entry.blueprint_id,
             ",".join(entry.symbols),
             f"{entry.n_events:,}",
-            *(f"{value * 1e4:.1f}" for value in (entry.posterior_mean, entry.cost, entry.after_cost_expectancy)),
+            *(f"{value * 1e4:z.1f}" for value in (entry.posterior_mean, entry.cost, entry.after_cost_expectancy)),
             f"{entry.q_value:.2g}",
             f"{entry.confirmation_q:.2g}",
         )
@@ -51,7 +51,7 @@ def blueprint_text(entry: Blueprint, certificates: Sequence[Mapping[str, Any]] =
 
 def _evidence_rows(entry: Blueprint) -> dict[str, str]:
     def bps(value: float) -> str:
-        return f"{value * 1e4:.2f} bps"
+        return f"{value * 1e4:z.2f} bps"
 
     confirmed_on = f"{entry.confirmation_n_events:,} events on {entry.confirmation_n_days:,} days"
     return {
@@ -61,7 +61,7 @@ def _evidence_rows(entry: Blueprint) -> dict[str, str]:
         f"(raw {bps(entry.expectancy)} ± {bps(entry.expectancy_standard_error)})",
         "cost": f"{bps(entry.cost)}; after it {bps(entry.after_cost_expectancy)}; break-even {bps(entry.break_even_cost)}",
         "capacity": f"{entry.capacity_usd:,.0f} USD an order",
-        "test": f"t {entry.t_stat:.2f}, p {entry.p_value:.2g}, q {entry.q_value:.2g}",
+        "test": f"t {entry.t_stat:z.2f}, p {entry.p_value:.2g}, q {entry.q_value:.2g}",
         "confirmation": f"{bps(entry.confirmation_expectancy)} in {confirmed_on}, q {entry.confirmation_q:.2g} "
         f"at level {entry.confirmation_level:.2g} (opening {entry.confirmation_openings})",
         "tainted": f"{entry.tainted_share:.1%} of the trades",

@@ -72,7 +72,7 @@ def _estimates(group: Mapping[str, Any]) -> list[str]:
         if entry["means"]:
             raw, shrunk, truth = (entry[f"mean_{each}_bps"][0] for each in ("raw", "shrunk", "truth"))
             lines.append(
-                f"  {PROCEDURES[name]}: raw {raw:.1f}, shrunk {shrunk:.1f}, truth {truth:.1f} bps on average; "
+                f"  {PROCEDURES[name]}: raw {raw:z.1f}, shrunk {shrunk:z.1f}, truth {truth:z.1f} bps on average; "
                 f"90 % intervals cover {share_text(entry['coverage'], 1)} %"
             )
     return lines

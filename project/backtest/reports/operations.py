@@ -80,7 +80,7 @@ def _shift(drift: FeatureDrift) -> str:
     """Both medians in the feature's unit and their distance in standard deviations."""
     if drift.shift is None:
         return "–"
-    spread = "" if drift.shift_sd is None else f" ({drift.shift_sd:+.2f} sd)"
+    spread = "" if drift.shift_sd is None else f" ({drift.shift_sd:+z.2f} sd)"
     return f"{drift.reference_median:.4g} → {drift.live_median:.4g} {drift.unit}{spread}"
 
 

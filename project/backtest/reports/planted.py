@@ -98,4 +98,4 @@ def planted_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:z.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

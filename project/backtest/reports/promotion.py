@@ -85,4 +85,4 @@ def _table(title: str) -> Table:
 
 
 def _bps(fraction: float | None) -> str:
-    return "" if fraction is None else f"{fraction * 1e4:.1f}"
+    return "" if fraction is None else f"{fraction * 1e4:z.1f}"

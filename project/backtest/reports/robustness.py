@@ -77,4 +77,4 @@ def _verdict(row: dict[str, object]) -> str:
 
 
 def _bps(fraction: float | None) -> str:
-    return "" if fraction is None else f"{fraction * 1e4:.1f}"
+    return "" if fraction is None else f"{fraction * 1e4:z.1f}"

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 WIDE: Final = 150
 MARGIN_TEXTS: Final[dict[str, str]] = {
     "gate_eligible": "{:+.0%} of the count",
-    "gate_significant": "{:+.3f} in adjusted p",
-    "gate_day_concentration": "{:+.2f} in a day's share",
-    "gate_confirmed": "{:+.3f} in confirm q",
-    "gate_economic": "{:+.2f} in P(above cost)",
-    "gate_economic_conservative": "{:+.1f} bps",
+    "gate_significant": "{:+z.3f} in adjusted p",
+    "gate_day_concentration": "{:+z.2f} in a day's share",
+    "gate_confirmed": "{:+z.3f} in confirm q",
+    "gate_economic": "{:+z.2f} in P(above cost)",
+    "gate_economic_conservative": "{:+z.1f} bps",
     "gate_stability": "{:+.0%} of the spans",
 }
 """How the distance to each gate's limit is written; negative means missed by that much."""
@@ -85,7 +85,7 @@ def candidate_table(rows: pl.DataFrame, title: str, width: int) -> Table:
         cells = [what, where] if is_wide else [f"{what}\n  {where}"]
         cells += [f"{row['n_events']:,}"]
         cells += [_bps(row[name]) for name in ("expectancy", "posterior_mean", "cost", "after_cost_expectancy")]
-        cells += [_number(row["t_stat"], "{:.1f}"), _number(row["q_value"], "{:.2g}")]
+        cells += [_number(row["t_stat"], "{:z.1f}"), _number(row["q_value"], "{:.2g}")]
         cells += [_number(row["confirmation_q"], "{:.2g}")]
         if misses and row["failed_gate"] is None:
             cells += ["passed every gate"]
@@ -154,7 +154,7 @@ def event_table(quality: pl.DataFrame) -> Table:
     table.add_column("verdict")
     for row in quality.iter_rows(named=True):
         table.add_row(
-            row["event_type"], f"{row['n_events']:,}", _number(row["per_10000_bars"], "{:.1f}"), row["verdict"]
+            row["event_type"], f"{row['n_events']:,}", _number(row["per_10000_bars"], "{:z.1f}"), row["verdict"]
         )
     return table
 
@@ -175,7 +175,7 @@ def _missed_by(gate: str, row: Mapping[str, Any]) -> str:
 
 
 def _bps(fraction: float | None) -> str:
-    return "" if fraction is None else f"{fraction * 1e4:.1f}"
+    return "" if fraction is None else f"{fraction * 1e4:z.1f}"
 
 
 def _number(value: float | None, text: str) -> str:

@@ -152,9 +152,9 @@ def _estimate(row: Row) -> list[str]:
             f"{row['probability_above_cost']:.2f}; break-even cost {_bps(row['break_even_cost'])}, capacity "
             f"{row['capacity_usd']:,.0f} USD",
         ]
-    symmetric = f" ({row['adjusted_t_stat']:.2f} without the skewness of such trades)"
+    symmetric = f" ({row['adjusted_t_stat']:z.2f} without the skewness of such trades)"
     lines += [
-        f"t {row['t_stat']:.2f}{symmetric if row['adjusted_t_stat'] != row['t_stat'] else ''}, "
+        f"t {row['t_stat']:z.2f}{symmetric if row['adjusted_t_stat'] != row['t_stat'] else ''}, "
         f"{row['degrees_of_freedom']:.0f} degrees of freedom" + _p_values(row)
     ]
     lines += [f"sign by year {row['signs_by_year']}, by symbol {row['signs_by_symbol']}"]
@@ -191,7 +191,7 @@ def _against_luck(row: Row, placebo: Row | None) -> list[str]:
                 f", above the best of {row['n_trials']:,.0f} trials by luck with probability {row['deflated_sharpe']:.2f}"
             )
         )
-        lines.append(f"Sharpe ratio {row['sharpe_ratio']:.2f} per year before costs{deflated}")
+        lines.append(f"Sharpe ratio {row['sharpe_ratio']:z.2f} per year before costs{deflated}")
     if row["backtest_overfitting"] is not None:
         lines.append(
             f"picking the event's best trade of half the time loses in the other: {row['backtest_overfitting']:.0%}"
@@ -364,4 +364,4 @@ def _more(n: int, factor: float) -> str:
 
 
 def _bps(fraction: float) -> str:
-    return f"{fraction * 1e4:.1f}"
+    return f"{fraction * 1e4:z.1f}"
