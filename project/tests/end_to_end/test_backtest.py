@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import polars as pl
 import pytest
 
@@ -153,6 +154,32 @@ def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own)
     assert asked["reason"].str.ends_with("all on days of the search").all()
     # The guard was asked about each test window; with all of them free nobody fails by it.
     assert gates.filter(pl.col("gate") == "out_of_sample_windows")["passed"].all()
+
+
+def test_every_cell_of_the_notebooks_runs_and_what_is_stored_of_them_is_what_they_put_out(
+    own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "project" / "documentation")
+    notebooks = importlib.import_module("notebooks")
+    files = notebooks.notebook_files()
+    assert files
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert text.count('open_run(\\"demo\\")') == 1, f"{path} does not open the run of the demo"
+        done = notebooks.executed(text.replace('open_run(\\"demo\\")', 'open_run(\\"run_20250228\\")'), own[0].root)
+        stored = nbformat.reads(text, as_version=4)
+        kinds = [
+            [
+                [(output.output_type, *sorted(output.get("data", {}))) for output in cell.get("outputs", [])]
+                for cell in notebook.cells
+            ]
+            for notebook in (stored, done)
+        ]
+        assert kinds[0] == kinds[1], (
+            f"make demo && python project/documentation/notebooks.py data/demo keeps {path} current"
+        )
+        assert str(Path.home()) not in text
+        assert str(REPOSITORY) not in text
 
 
 def test_baseline_goes_from_fetching_to_the_promotion(traded, tmp_path: Path) -> None:
