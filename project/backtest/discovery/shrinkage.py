@@ -116,7 +116,8 @@ class Posterior:
 
     def local_false_sign_rate(self) -> Floats:
         """P(effect ≤ 0): that the sign taken for positive is not."""
-        return 1.0 - self.probability_above(np.zeros(len(self.weight)))
+        # Weights sum to 1 but for rounding, so the difference may lie a hair below zero.
+        return np.maximum(1.0 - self.probability_above(np.zeros(len(self.weight))), 0.0)
 
     def quantile(self, share: float) -> Floats:
         """The smallest value with P(effect ≤ value) ≥ share, to a billionth of the mixture's width."""

@@ -164,6 +164,10 @@ class DataRoot:
         """Hashes of files of the data root by what the file system says of them, so that they are not read again."""
         return self.lake / "file_hashes.json"
 
+    def source_imports(self) -> Path:
+        """What each source of the program imports, by its hash, so that it is not parsed again. No RUN_ID begins with a dot."""
+        return self.path / "runs" / ".source_imports.json"
+
     # -- what was ever tried; no clean-up removes it ---------------------------------------------------
 
     @property

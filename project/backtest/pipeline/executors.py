@@ -50,6 +50,9 @@ class Workers(Executor):
         """Processes of this host that were started for it and may have left half-written files."""
         return frozenset()
 
+    def expect_tasks(self) -> None:
+        """Tasks are sure to come: begin what takes time before the first one."""
+
     @abstractmethod
     def kill(self) -> None:
         """End at once whatever runs; tasks under way come to nothing."""
@@ -101,7 +104,8 @@ class ProcessWorkers(Workers):
 
     Differs from ProcessPoolExecutor in that the death of a worker fails the one task it ran, by WorkerDied, and
     leaves the others alone. Never forks: Polars runs threads, whose locks a fork would copy in an arbitrary state.
-    Each worker gets an equal share of the processors for Polars. One worker is started early, as its imports take time.
+    Each worker gets an equal share of the processors for Polars. Where tasks are expected one worker is
+    started early, as its imports take time.
     """
 
     def __init__(self, workers: int) -> None:
@@ -119,12 +123,14 @@ class ProcessWorkers(Workers):
         self._is_closed = False
         self._is_killed = False
         self._pids: set[int] = set()
-        with self._lock:
-            self._grow(1)
 
     @property
     def pids(self) -> frozenset[int]:
         return frozenset(self._pids)
+
+    def expect_tasks(self) -> None:
+        with self._lock:
+            self._grow(1)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()

@@ -18,6 +18,7 @@ InstanceStatus = Literal["finished", "cached", "failed", "interrupted"]
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 DONE: Final = ("finished", "cached")
 TRACEBACK_LINES: Final = 30
+_TIMING: Final = ("started_at", "finished_at", "duration_seconds")
 # Facts of a run that are known by name even before a stage has told them.
 KNOWN_FACTS: Final = ("discovery_start", "discovery_end", "ontology_spec_hash")
 # Facts of a search that stay true of what a later call on the same run leaves as it is.
@@ -45,6 +46,11 @@ def earlier_record(path: Path) -> dict[str, Any] | None:
     except DataError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def tells_the_same(manifest: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> bool:
+    """Whether two stage manifests differ in nothing but when they were made."""
+    return earlier is not None and {**manifest, **dict.fromkeys(_TIMING)} == {**earlier, **dict.fromkeys(_TIMING)}
 
 
 @dataclass(frozen=True)

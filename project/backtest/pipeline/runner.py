@@ -35,6 +35,7 @@ from backtest.pipeline.manifests import (
     RunStatus,
     earlier_record,
     name_of,
+    tells_the_same,
 )
 from backtest.pipeline.provenance import RECORDED_PACKAGES, code_revision, package_versions, platform_name
 from backtest.pipeline.stage import Json, Plan, Stage
@@ -125,6 +126,8 @@ def run_stages(
         run: _Run | None = None
         try:
             executor = executor_factory(n_workers)
+            if not cache:
+                executor.expect_tasks()
             run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
             run.go()
         except BaseException as fault:
@@ -185,7 +188,7 @@ class _Run:
         self._started_at = now()
         self._folder = plan.root.run(plan.run_id)
         self._files = FileHashes(plan.root.file_hashes())
-        self._code = CodeHashes()
+        self._code = CodeHashes(index=plan.root.source_imports())
         self._versions = package_versions(RESULT_LIBRARIES)
         self._reports: list[InstanceReport] = []
         self._noted: list[InstanceReport] = []
@@ -208,7 +211,6 @@ class _Run:
         self._display.run_started(self._plan.run_id, len(self._stages), self._executor.n_workers)
         for stage in self._stages:
             self._stage(stage)
-            self._write()
         self._end("failed" if self._failure else "finished")
 
     def abandon(self, fault: BaseException) -> None:
@@ -266,7 +268,6 @@ class _Run:
         self._display.stage_started(stage.name, stage.title, len(partitions))
         if not partitions:
             self._warn(f"{stage.name} had nothing to do")
-        self._write()
         with contextlib.ExitStack() as locks:
             if stage.shared:
                 for partition in partitions:
@@ -289,6 +290,7 @@ class _Run:
     def _instances(self, stage: Stage, partitions: Sequence[str]) -> list[InstanceReport]:
         """Run what has to run; reports in the order of `partitions`."""
         reports: dict[str, InstanceReport] = {}
+        is_on_disk = False
         for partition in partitions:
             prepared = _Prepared(stage, partition, self._now())
             try:
@@ -300,6 +302,9 @@ class _Run:
                 reports[partition] = self._reuse(prepared)
                 continue
             prepared.reason = prepared.reason or "the stage cache is off"
+            if not is_on_disk:  # what is planned, before anything of it runs
+                self._write()
+                is_on_disk = True
             task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance))
             self._running[self._executor.submit(execute, task)] = prepared
             self._collect(reports)
@@ -435,7 +440,8 @@ class _Run:
     def _note(self, report: InstanceReport, record: Path | None) -> None:
         manifest = report.manifest()
         own = self._folder / f"{report.instance}.json"
-        write_json(own, manifest, flush=False)
+        if report.status != "cached" or not tells_the_same(manifest, earlier_record(own)):
+            write_json(own, manifest, flush=False)
         if record is not None and record != own:
             write_json(record, manifest, flush=False)
         self._noted.append(report)
@@ -552,6 +558,7 @@ class _Run:
     def _end(self, status: RunStatus) -> None:
         self._status = status
         self._files.keep()
+        self._code.keep()
         try:
             self._write()
         finally:

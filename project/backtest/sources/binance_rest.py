@@ -156,7 +156,7 @@ async def _metrics_page(host: Host, path: str, parameters: dict[str, str | int])
     if answer.status != OK:
         raise DataError(f"{host.address} answers {answer.status} {_message(answer.body)}".rstrip())
     try:
-        return [(int(row["timestamp"]), dict(row)) for row in parsed_json(answer.body)]
+        return [(_stamp(row["timestamp"]), dict(row)) for row in parsed_json(answer.body)]
     except (ValueError, TypeError, KeyError):
         raise DataError(f"{host.address} answers something that is not {path.rpartition('/')[2]}") from None
 
@@ -169,10 +169,20 @@ async def _page(host: Host, path: str, parameters: dict[str, str | int]) -> list
     try:
         page = parsed_json(answer.body)
         if "fundingRate" in path:
-            return [(int(row["fundingTime"]), str(row["fundingRate"])) for row in page]
-        return [(int(row[0]), *(str(value) for value in row[1:12])) for row in page if len(row) >= len(KLINE_COLUMNS)]
+            return [(_stamp(row["fundingTime"]), str(row["fundingRate"])) for row in page]
+        return [
+            (_stamp(row[0]), *(str(value) for value in row[1:12])) for row in page if len(row) >= len(KLINE_COLUMNS)
+        ]
     except (ValueError, TypeError, KeyError):
         raise DataError(f"{host.address} answers something that is not {path.rpartition('/')[2]}") from None
+
+
+def _stamp(value: Any) -> int:
+    """Milliseconds since 1970 of an answer; ValueError where they are no time at all."""
+    stamp = int(value)
+    if not 0 <= stamp < 1 << 53:
+        raise ValueError(f"{stamp} is no time")
+    return stamp
 
 
 def _message(body: bytes) -> str:

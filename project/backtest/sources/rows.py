@@ -203,7 +203,7 @@ def _with_numbers(table: pl.DataFrame, dataset: str, file: str, defects: list[De
     is_text = {name: table.schema[name] == pl.String for name in present}
     numbers = table.with_columns(
         *(
-            (pl.col(name).str.strip_chars() if is_text[name] else pl.col(name)).cast(pl.Float64, strict=False)
+            _number(pl.col(name).str.strip_chars() if is_text[name] else pl.col(name), RAW_SCHEMAS[dataset][name])
             for name in present
         ),
         *absent,
@@ -224,6 +224,12 @@ def _with_numbers(table: pl.DataFrame, dataset: str, file: str, defects: list[De
         defects += reported(table.filter(is_wrong), name, file, "is not a number", done, _FOUND)
         table = table.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)))
     return table.drop(f"{_FOUND}{name}" for name in faulty)
+
+
+def _number(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """`value` as a float; null where it is none, or none that a whole-number column can hold."""
+    number = value.cast(pl.Float64, strict=False)
+    return pl.when(number.abs() < 2**63).then(number) if dtype.is_integer() else number
 
 
 _FOUND: Final = "found: "

@@ -10,6 +10,7 @@ from backtest.discovery.shrinkage import (
     CORRELATION_KEPT,
     GRID_BPS,
     BlockMeans,
+    Posterior,
     RotatedMeans,
     block_means,
     log_likelihoods,
@@ -206,6 +207,13 @@ def test_the_false_sign_rate_is_the_share_of_wrong_signs() -> None:
     wrong = np.sign(truth.ravel()) != np.sign(found.mean)
     assert sure.sum() > 50
     assert wrong[sure].mean() == pytest.approx(rate[sure].mean(), abs=0.06)
+
+
+def test_a_rate_is_not_below_zero_where_weights_sum_to_a_hair_above_one() -> None:
+    weight = np.array([[0.0, 0.5, 0.5 + 2.3e-16]])
+    assert weight.sum() > 1.0
+    surely_positive = Posterior(weight, np.full((1, 3), 100.0), np.ones((1, 3)))
+    assert surely_positive.local_false_sign_rate() == 0.0
 
 
 def test_a_world_without_effects_shrinks_to_about_nothing() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,79 @@ def test_a_module_that_imports_by_computed_names_reaches_its_whole_package(folde
     reached = set(_hashes(folder, "backed.registry.find"))
     assert {"backed.registry.member", "backed.unrelated"} <= reached
     assert "backed.late" not in reached
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are parsed."""
+    names: list[str] = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda source, filename: names.append(Path(filename).name) or parse(source))
+    return names
+
+
+def _kept(folder: Path) -> dict[str, str]:
+    hashes = CodeHashes("backed", folder, index=folder.parent / "index.json")
+    found = hashes.of(["backed.stage"])
+    hashes.keep()
+    return found
+
+
+def test_a_source_is_parsed_once_however_many_runs_there_are(folder: Path, parsed: list[str]):
+    first = _kept(folder)
+    assert len(parsed) == 8  # all that is reached but the package itself, which is not looked into
+    parsed.clear()
+    assert _kept(folder) == first == _hashes(folder)
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_with_an_index_a_change_counts_as_without(folder: Path, name: str, parsed: list[str]):
+    _kept(folder)
+    parsed.clear()
+    with (folder / name).open("a") as file:
+        file.write("\nimport backed.registry.member  # new")
+    after = _kept(folder)
+    is_reached = {name, "backed." + name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")} & REACHED
+    if name.endswith(".py") and is_reached and name != "__init__.py":
+        assert parsed[0] == Path(name).name
+        assert "backed.unrelated" in after
+    assert after == _hashes(folder)
+
+
+def test_a_module_that_appears_where_a_name_was_imported_is_reached(folder: Path):
+    (folder / "sibling.py").write_text("from backed.numeric import later")
+    assert "backed.numeric.later" not in _kept(folder)
+    (folder / "numeric" / "later.py").touch()
+    assert "backed.numeric.later" in _kept(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "null", '{"imports": {}}', '{"made_by": 1, "imports": {}}', "[" * 100_000),
+        '{"made_by": "other code", "imports": {"KEY": []}}',
+        '{"made_by": "MAKER", "imports": {"KEY": "backed"}}',
+        '{"made_by": "MAKER", "imports": {"KEY": [1]}}',
+        '{"made_by": "MAKER", "imports": []}',
+    ],
+)
+def test_a_damaged_or_foreign_index_is_made_anew(folder: Path, content: str, parsed: list[str]):
+    expected = _kept(folder)
+    index = folder.parent / "index.json"
+    sound = index.read_text()
+    written = json.loads(sound)
+    key = next(key for key in written["imports"] if key.startswith("backed.stage "))
+    index.write_text(content.replace("MAKER", written["made_by"]).replace("KEY", key))
+    parsed.clear()
+    assert _kept(folder) == expected
+    assert "stage.py" in parsed
+    assert index.read_text() == sound
+
+
+def test_an_index_that_cannot_be_written_changes_nothing(folder: Path):
+    hashes = CodeHashes("backed", folder, index=folder / "stage.py" / "index.json")
+    assert set(hashes.of(["backed.stage"])) == REACHED
+    hashes.keep()
 
 
 def test_import_cycles_end(folder: Path):

@@ -396,6 +396,7 @@ def test_rest_out_of_reach_leaves_a_missing_tail_and_everything_else(venue: Any,
         (400, b'{"code":-1121,"msg":"Invalid symbol."}', "answers 400 Invalid symbol."),
         (451, b"<html></html>", "answers 451"),
         (200, b"<html></html>", "answers something that is not klines"),
+        (200, b"[[" + b"9" * 25 + b', "1", "1", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]', "that is not klines"),
     ],
 )
 def test_what_rest_says_is_the_reason_of_the_missing_tail(

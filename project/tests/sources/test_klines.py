@@ -93,6 +93,16 @@ def test_text_in_a_price_drops_the_row_and_text_in_an_optional_column_only_the_v
     ]
 
 
+def test_a_count_that_no_whole_number_holds_is_left_empty(make: SimpleNamespace) -> None:
+    lines = make.klines(make.millis(2023, 8, 1), 3).splitlines()
+    fields = lines[1].split(",")
+    fields[8] = "1e53"
+    lines[1] = ",".join(fields)
+    frame, defects = parse("\n".join(lines))
+    assert frame["trade_count"].is_null().to_list() == [False, True, False]
+    assert defects == ["file.csv row 2: trade_count '1e53' is not a number; trade_count left empty there"]
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "", "1e999"])
 def test_what_is_no_finite_number_is_not_taken(make: SimpleNamespace, value: str) -> None:
     lines = make.klines(make.millis(2023, 8, 1), 3).splitlines()
