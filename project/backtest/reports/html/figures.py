@@ -516,9 +516,6 @@ def agreement_figure(points: Sequence[Point], *, title: str) -> Markup:
         parts.append(
             element("line", x1=float(x(low)), y1=float(y(low)), x2=float(x(high)), y2=float(y(high)), class_="limit")
         )
-        parts.append(
-            element("text", "both equal", x=float(x(high) - 8), y=float(y(high) + 4), text_anchor="end", class_="note")
-        )
     parts.append(
         group(
             element(

@@ -31,7 +31,7 @@ def bps_interval(low: float | None, high: float | None) -> str:
 
 def count(value: float | None) -> str:
     """``12,745``."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
+    return NOTHING if value is None or not math.isfinite(value) else signed(f"{value:,.0f}")
 
 
 def share(value: float | None, decimals: int = 0) -> str:

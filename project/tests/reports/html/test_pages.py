@@ -82,6 +82,7 @@ def test_numbers_have_a_real_minus_and_no_sign_on_zero() -> None:
     assert formats.bps(None) == formats.bps(float("nan")) == formats.NOTHING
     assert formats.small(2.2e-10) == "2.2e\N{MINUS SIGN}10"
     assert formats.usd(543_210) == "540,000"
+    assert formats.count(-914.2) == "\N{MINUS SIGN}914"
     assert formats.days(dt.date(2024, 1, 1), dt.date(2025, 1, 1)) == "2024-01-01 to 2024-12-31"
     assert formats.coverage(99_999, 100_000) == "99.99\N{THIN SPACE}%", "a gap is never rounded away"
     assert formats.coverage(100_000, 100_000) == "100.00\N{THIN SPACE}%"
