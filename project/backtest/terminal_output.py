@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import polars as pl
 
-WIDTH_OF_A_PIPE: Final = 190
+WIDTH_OF_A_PIPE: Final = 240
 
 
 def width() -> int:

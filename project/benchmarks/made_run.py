@@ -416,7 +416,7 @@ def _backtest(days: int, n_trades: int, hostile: str, rng: np.random.Generator) 
                 | {"notional_over_equity": 4.0, "n_trades": n_trades}
             ]
         ),
-        correlation=pl.DataFrame({"first": [names[0]], "second": [names[1]], "correlation": [0.3]}),
+        correlation=pl.DataFrame({"first": [names[0]], "second": [names[1]], "correlation": [0.3], "n_days": [days]}),
         trades=trades,
         summary={
             "strategies": names,

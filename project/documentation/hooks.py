@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,16 @@ def on_files(files: Any, config: Any) -> Any:
 
     for place, write in generated().items():
         files.append(File.generated(config, place, content=write()))
+    from notebooks import PLOTLY
+    from plotly.offline import get_plotlyjs
+
+    files.append(File.generated(config, PLOTLY, content=get_plotlyjs()))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """On the site a link to a notebook leads to its page."""
+    return re.sub(r"\((notebooks/\w+)\.ipynb\)", r"(\1.md)", markdown)
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
@@ -57,10 +67,15 @@ def generated() -> dict[str, Callable[[], str]]:
     # MkDocs takes what a hook's module adds to the path away again once it is loaded.
     if str(FOLDER) not in sys.path:
         sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
+    from notebooks import notebook_files, page
     from reference import pages
 
     return {
         **pages(),
+        **{
+            f"notebooks/{path.stem}.md": partial(page, path.read_text(encoding="utf-8"), path.name)
+            for path in notebook_files()
+        },
         "decisions/index.md": decisions_page,
         "changelog.md": lambda: (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"),
     }

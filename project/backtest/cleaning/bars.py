@@ -65,7 +65,7 @@ def clean_bars(
     on_grid, found = _sift(bars_5m)
     summed = sum_to_5m(bars_1m).join(on_grid.select("timestamp"), on="timestamp", how="anti")
     usable, inconsistent = _consistent(pl.concat([on_grid, summed], how="vertical").sort("timestamp"))
-    found.append(_per_month(summed.select("timestamp"), "from_1m"))
+    found.append(_per_month(summed, "from_1m"))
     found.append(_per_month(inconsistent, "inconsistent"))
     step = dt.timedelta(minutes=BAR_MINUTES)
     wanted = usable if start is None else usable.filter(pl.col("timestamp") >= start)
@@ -84,7 +84,7 @@ def sum_to_5m(bars_1m: pl.DataFrame) -> pl.DataFrame:
 
     A volume column is null where any of its minutes is.
     """
-    minutes = bars_1m.unique("timestamp", keep="last", maintain_order=True).sort("timestamp")
+    minutes = one_per_stamp(bars_1m)
     minutes = minutes.filter(pl.col("timestamp").dt.truncate("1m") == pl.col("timestamp"))
     return (
         minutes.group_by(pl.col("timestamp").dt.truncate(BAR), maintain_order=True)
@@ -103,12 +103,18 @@ def sum_to_5m(bars_1m: pl.DataFrame) -> pl.DataFrame:
 
 def _sift(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Rows on the 5-minute grid, one a stamp, and the counts of what was left out."""
-    on_grid = rows.filter(pl.col("timestamp").dt.truncate(BAR) == pl.col("timestamp"))
-    off_grid = rows.filter(pl.col("timestamp").dt.truncate(BAR) != pl.col("timestamp"))
-    kept = on_grid.unique("timestamp", keep="last", maintain_order=True)
-    repeated = on_grid.group_by("timestamp").len().filter(pl.col("len") > 1)
-    duplicates = repeated.select(pl.col("timestamp").repeat_by(pl.col("len") - 1).explode())
-    return kept, [_per_month(duplicates, "duplicates"), _per_month(off_grid.select("timestamp"), "off_grid")]
+    is_on_grid = rows["timestamp"].dt.truncate(BAR) == rows["timestamp"]
+    on_grid, off_grid = rows.filter(is_on_grid), rows.filter(~is_on_grid)
+    kept = one_per_stamp(on_grid)
+    repeated = on_grid.clear() if len(kept) == len(on_grid) else on_grid.filter(~pl.col("timestamp").is_last_distinct())
+    return kept, [_per_month(repeated, "duplicates"), _per_month(off_grid, "off_grid")]
+
+
+def one_per_stamp(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows by ``timestamp``, of those with one stamp the last."""
+    stamps = rows["timestamp"]
+    is_rising = stamps.null_count() == 0 and bool((stamps.diff().slice(1) > dt.timedelta(0)).all())
+    return rows if is_rising else rows.unique("timestamp", keep="last", maintain_order=True).sort("timestamp")
 
 
 def _consistent(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -135,8 +141,8 @@ def _flagged(bars: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _per_month(stamps: pl.DataFrame, count: str) -> pl.DataFrame:
-    return stamps.group_by(pl.col("timestamp").dt.strftime("%Y-%m").alias("month")).agg(
+def _per_month(rows: pl.DataFrame, count: str) -> pl.DataFrame:
+    return rows.group_by(pl.col("timestamp").dt.truncate("1mo").alias("month")).agg(
         pl.len().cast(pl.Int64).alias(count)
     )
 
@@ -144,7 +150,7 @@ def _per_month(stamps: pl.DataFrame, count: str) -> pl.DataFrame:
 def _quality(bars: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
     run = (pl.col("is_gap") != pl.col("is_gap").shift(1)).fill_null(value=True).cum_sum()
     months = (
-        bars.with_columns(pl.col("timestamp").dt.strftime("%Y-%m").alias("month"))
+        bars.with_columns(pl.col("timestamp").dt.truncate("1mo").alias("month"))
         .with_columns(pl.len().over("month", run).alias("_run"))
         .group_by("month")
         .agg(
@@ -158,4 +164,6 @@ def _quality(bars: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
     )
     for counts in found:
         months = months.join(counts, on="month", how="full", coalesce=True)
-    return months.select("month", *(pl.col(name).fill_null(0) for name in COUNTS)).sort("month")
+    return months.select(pl.col("month").dt.strftime("%Y-%m"), *(pl.col(name).fill_null(0) for name in COUNTS)).sort(
+        "month"
+    )

@@ -6,6 +6,8 @@ from typing import Final
 
 import polars as pl
 
+from backtest.cleaning.bars import one_per_stamp
+
 FUNDING_COLUMNS: Final = ("funding_rate", "funding_stamp_rate", "funding_interval_hours")
 INTERVALS_HOURS: Final = (1.0, 2.0, 4.0, 8.0)
 STALE_AFTER_INTERVALS: Final = 2
@@ -24,11 +26,7 @@ def clean_funding(rows: pl.DataFrame) -> pl.DataFrame:
     The same columns. An interval that is not published is the time since the stamp before, where that is one the venue
     uses (1, 2, 4 or 8 hours); else it stays null. Looks back one stamp only.
     """
-    stamps = (
-        rows.filter(pl.col("timestamp").is_not_null() & pl.col("funding_rate").is_finite())
-        .unique("timestamp", keep="last", maintain_order=True)
-        .sort("timestamp")
-    )
+    stamps = one_per_stamp(rows.filter(pl.col("timestamp").is_not_null() & pl.col("funding_rate").is_finite()))
     observed = (pl.col("timestamp").diff().dt.total_minutes() / 60.0).round(1)
     return stamps.with_columns(
         pl.coalesce(pl.col("funding_interval_hours"), pl.when(observed.is_in(INTERVALS_HOURS)).then(observed)).alias(

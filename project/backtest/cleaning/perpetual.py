@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from backtest.cleaning.bars import one_per_stamp
 from backtest.cleaning.contracts import with_contract_interval
 from backtest.cleaning.funding import clean_funding, join_funding
 
@@ -80,12 +82,10 @@ def _beside(bars: pl.DataFrame, rows: pl.DataFrame | None, columns: Mapping[str,
     """The values of the bar each row's stamp lies in; of several the last that is known, column by column."""
     if rows is None or rows.is_empty():
         return bars.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in columns)
-    values = (
-        rows.unique("timestamp", keep="last", maintain_order=True)
-        .sort("timestamp")
-        .select(pl.col("timestamp").dt.truncate("5m"), *(value.alias(name) for name, value in columns.items()))
+    values = one_per_stamp(rows).select(
+        pl.col("timestamp").dt.truncate("5m"), *(value.alias(name) for name, value in columns.items())
     )
-    if values["timestamp"].is_duplicated().any():
+    if (values["timestamp"].diff() == dt.timedelta(0)).any():
         last = [pl.col(name).drop_nulls().last() for name in columns]
         values = values.group_by("timestamp", maintain_order=True).agg(last)
     return bars.join(values, on="timestamp", how="left", maintain_order="left")

@@ -78,6 +78,12 @@ class OpenRun:
         """One row a cleaned bar of the perpetual, with taint and the data sets beside it; bounds as of `features`."""
         return self._months(self.root.cleaned_bars("perp", symbol), symbol, start, end)
 
+    def sql(self, statement: str) -> pl.DataFrame:
+        """Rows of one statement that reads, over the views of all runs of the data root (`backtest sql` lists them)."""
+        from backtest.lake.views import query
+
+        return query(self.root, statement)
+
     def _months(self, folder: Path, symbol: str, start: dt.datetime | None, end: dt.datetime | None) -> pl.DataFrame:
         from backtest.lake.months import month_files, read_months
 

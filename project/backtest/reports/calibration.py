@@ -33,7 +33,9 @@ def share_text(interval: Sequence[float | None], digits: int = 2) -> str:
     value, low, high = interval
     if value is None:
         return "–"
-    bounds = "" if low is None or high is None else f" [{100 * max(low, 0):.2g}, {100 * min(high, 1):.3g}]"
+    bounds = (
+        "" if low is None or high is None else f" [{100 * max(low, 0):.{digits}f}, {100 * min(high, 1):.{digits}f}]"
+    )
     return f"{100 * value:.{digits}f}{bounds}"
 
 

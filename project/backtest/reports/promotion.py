@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,8 +24,10 @@ def fold_table(folds: pl.DataFrame) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in folds.iter_rows(named=True):
         table.add_row(
-            f"{row['train_start']} … {row['train_end']}",
-            f"{row['test_start']} … {row['test_end']}",
+            *(
+                f"{row[f'{span}_start']} … {row[f'{span}_end'] - dt.timedelta(days=1)}"  # ends are exclusive
+                for span in ("train", "test")
+            ),
             *(f"{row[name]:,}" for name in ("n_found", "n_book", "n_trades")),
             *(_bps(row[name]) for name in ("expected_net", "net", "net_standard_error")),
         )

@@ -60,4 +60,5 @@ def _entry(rule: TradingRule) -> str:
 
 def bars_and_hours(bars: int) -> str:
     """``288 bars (24 hours)``."""
-    return f"{bars:,} bars ({bars / BARS_PER_HOUR:,.4g} hours)"
+    hours = bars / BARS_PER_HOUR
+    return f"{bars:,} bars ({hours:,.4g} hour{'' if hours == 1 else 's'})"

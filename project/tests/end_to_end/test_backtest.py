@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import polars as pl
 import pytest
 
@@ -135,6 +138,37 @@ def test_blueprints_of_the_run_are_traded_as_tested_and_called_in_sample(own) ->
     assert valid.returncode == 0, valid.stderr
 
 
+def test_a_portfolio_beside_strategies_written_by_hand_and_its_page(traded, tmp_path: Path) -> None:
+    desk = traded[0].copy(tmp_path / "data")
+    done = desk.command("simulate", "--run-id", "run_20250228", "--strategies", f"{NAMES},portfolio")
+    assert done.returncode == 0, done.stderr
+    returns, correlation = (table(desk, "run_20250228", name) for name in ("strategy_returns", "correlation"))
+    names = set(returns["strategy"])
+    own = {name for name in names if name.startswith("run_20250228.")}
+    assert names - own == set(NAMES.split(","))
+    assert len({name.split(".")[1] for name in own}) == len(own) > 1, "one blueprint an event"
+    assert len(correlation) == len(names) * (len(names) - 1) // 2
+    days = returns.group_by("day").agg(pl.col("strategy").n_unique())
+    assert correlation["n_days"].max() <= len(days)
+    page = (desk.root / "reports" / "run_20250228" / "backtest.html").read_text(encoding="utf-8")
+    text = html.unescape(re.sub(r"<[^>]+>", " ", page))
+    for name in names:
+        shown = name.removeprefix("run_20250228.")
+        assert len(re.findall(re.escape(shown), text)) >= 3, f"{shown}: its row, its curve, its correlations"
+    for one, other, value in correlation.select("first", "second", "correlation").iter_rows():
+        told = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+        assert told in text, f"the correlation of {one} and {other}"
+    assert "Result of each strategy" in text
+    assert re.search(r"Over \d+ days: one near zero is known to ±0\.\d\d", text)
+    net = table(desk, "run_20250228", "metrics").filter(
+        (pl.col("scope") == "strategy") & (pl.col("span") == "whole") & (pl.col("bound") == "worst")
+    )
+    for name, usd in net.select("name", "net_usd").iter_rows():
+        assert f"{usd:,.0f}".replace("-", "−") in text, f"what {name} contributed"
+    for told in ("cautious fills", "hopeful fills", "confirmation", "IN-SAMPLE", "written by hand"):
+        assert told in text
+
+
 def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own) -> None:
     desk, _ = own
     done = desk.command("promote", "--run-id", "run_20250228")
@@ -155,6 +189,32 @@ def test_the_promotion_holds_blueprints_to_what_they_earned_in_the_backtest(own)
     assert gates.filter(pl.col("gate") == "out_of_sample_windows")["passed"].all()
 
 
+def test_every_cell_of_the_notebooks_runs_and_what_is_stored_of_them_is_what_they_put_out(
+    own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "project" / "documentation")
+    notebooks = importlib.import_module("notebooks")
+    files = notebooks.notebook_files()
+    assert files
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert text.count('open_run(\\"demo\\")') == 1, f"{path} does not open the run of the demo"
+        done = notebooks.executed(text.replace('open_run(\\"demo\\")', 'open_run(\\"run_20250228\\")'), own[0].root)
+        stored = nbformat.reads(text, as_version=4)
+        kinds = [
+            [
+                [(output.output_type, *sorted(output.get("data", {}))) for output in cell.get("outputs", [])]
+                for cell in notebook.cells
+            ]
+            for notebook in (stored, done)
+        ]
+        assert kinds[0] == kinds[1], (
+            f"make demo && python project/documentation/notebooks.py data/demo keeps {path} current"
+        )
+        assert str(Path.home()) not in text
+        assert str(REPOSITORY) not in text
+
+
 def test_baseline_goes_from_fetching_to_the_promotion(traded, tmp_path: Path) -> None:
     desk = replace(traded[0], root=tmp_path / "data")
     span = ("--start", "2024-01-01", "--end", "2024-03-31", "--symbols", "BTCUSDT")
@@ -173,6 +233,7 @@ def test_baseline_goes_from_fetching_to_the_promotion(traded, tmp_path: Path) ->
     none = desk.command("simulate", "--run-id", "base", "--strategies", "blueprints")
     assert none.returncode == 0, none.stderr
     assert "0 trades" in none.stdout
+    assert "STRATEGIES names blueprints, and no candidate of the run passed every gate" in none.stdout
     assert len(table(desk, "base", "trades")) == 0
     unknown = desk.command("simulate", "--run-id", "bass", "--strategies", "vol_shock_mr_v1")
     assert unknown.returncode == 1

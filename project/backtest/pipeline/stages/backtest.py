@@ -63,7 +63,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     opening = recorded_opening(plan, definitions, chosen, folds, _days(market), now=dt.datetime.now(dt.UTC))
     portfolio, entries = _traded(plan, definitions, chosen, asked, market, folds)
     made = _tables(plan, definitions, chosen, asked, entries, portfolio)
-    warnings = [*_warnings(chosen, made), *opening_warning(opening)]
+    warnings = [*_nothing_found(plan, chosen), *_warnings(chosen, made), *opening_warning(opening)]
     summary = _summary(plan, definitions, chosen, portfolio, made, opening, warnings)
     return Outcome(
         outputs=_written(plan, made, summary),
@@ -236,6 +236,19 @@ def _folds_of(plan: Plan, one: ChosenRule) -> Folds:
             "confirmation_end": str(one.read_until),
         }
     )
+
+
+def _nothing_found(plan: Plan, chosen: Sequence[ChosenRule]) -> list[str]:
+    """Where the run's own finds were asked for and there is none."""
+    from backtest.pipeline.chosen_strategies import BLUEPRINTS, PORTFOLIO, asked_names
+
+    asked = {PORTFOLIO, BLUEPRINTS} & set(asked_names(str(plan.parameters.get("strategies") or "")))
+    if not asked or any(one.found_in == plan.run_id for one in chosen):
+        return []
+    return [
+        f"STRATEGIES names {' and '.join(sorted(asked))}, and no candidate of the run passed every gate: nothing that it found "
+        "is traded"
+    ]
 
 
 def _warnings(chosen: Sequence[ChosenRule], made: Mapping[str, pl.DataFrame]) -> list[str]:

@@ -317,7 +317,7 @@ def waterfall_figure(steps: Sequence[Step], *, title: str, net: tuple[float, flo
                 "text",
                 text,
                 x=float(left + pitch / 2),
-                y=float(min(y(start), y(end)) - 4),
+                y=float((y(net[1]) if net is not None and index + 1 == len(steps) else min(y(start), y(end))) - 4),
                 text_anchor="middle",
                 class_="value",
             )
@@ -457,7 +457,7 @@ def _triangle(x: float, y: float, *, up: bool) -> Markup:
 
 def p_value_figure(p: Floats, *, title: str, bins: int = 20) -> Markup:
     """How the p-values of all tests spread, beside the flat line that pure luck would give."""
-    frame = Frame(height=230)
+    frame = Frame(height=230, left=58)
     counts, edges = np.histogram(p, np.linspace(0, 1, bins + 1))
     flat = len(p) / bins
     x, y = frame.x(0, 1), frame.y(0, max(float(counts.max(initial=1)), flat) * 1.1)
@@ -483,7 +483,7 @@ def p_value_figure(p: Floats, *, title: str, bins: int = 20) -> Markup:
             "text",
             f"luck alone: {flat:,.0f}",
             x=frame.width - frame.right - 2,
-            y=float(y(flat) - 5),
+            y=float(min(y(flat), y(counts[-len(counts) // 3 :].max(initial=0))) - 5),
             text_anchor="end",
             class_="note",
         ),
@@ -516,7 +516,6 @@ def agreement_figure(points: Sequence[Point], *, title: str) -> Markup:
         parts.append(
             element("line", x1=float(x(low)), y1=float(y(low)), x2=float(x(high)), y2=float(y(high)), class_="limit")
         )
-        parts.append(element("text", "both equal", x=float(x(low) + 8), y=float(y(low) - 10), class_="note"))
     parts.append(
         group(
             element(

@@ -31,7 +31,7 @@ def bps_interval(low: float | None, high: float | None) -> str:
 
 def count(value: float | None) -> str:
     """``12,745``."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
+    return NOTHING if value is None or not math.isfinite(value) else signed(f"{value:,.0f}")
 
 
 def share(value: float | None, decimals: int = 0) -> str:
@@ -41,6 +41,11 @@ def share(value: float | None, decimals: int = 0) -> str:
         if value is None or not math.isfinite(value)
         else f"{signed(f'{value * 100:,.{decimals}f}')}\N{THIN SPACE}%"
     )
+
+
+def coverage(have: int, expected: int) -> str:
+    """What is there of what is expected, in per cent; rounded down, so that 100 means that nothing is missing."""
+    return share(math.floor(1e4 * have / expected) / 1e4, 2) if expected else NOTHING
 
 
 def small(value: float | None) -> str:
@@ -76,6 +81,25 @@ def usd(value: float | None) -> str:
 def day(value: dt.date | str | None) -> str:
     """``2024-01-01``, from a date, an instant or the text of one."""
     return NOTHING if value is None else str(value)[:10]
+
+
+def days(first: dt.date, end: dt.date) -> str:
+    """A span of days whose `end` is exclusive by its first and last day: ``2024-01-01 to 2024-12-31``."""
+    return f"{first} to {end - dt.timedelta(days=1)}"
+
+
+def correlation_error(n: int) -> str:
+    """Half the 95 % interval of a correlation near zero over `n` independent days."""
+    return f"±{1.96 / math.sqrt(n):.2f}" if n > 0 else NOTHING
+
+
+def probability(value: float | None) -> str:
+    """Two decimals, never rounded to what it is not: ``> 0.99``, ``< 0.01``."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if 0 < value < 0.005:
+        return "< 0.01"
+    return "> 0.99" if 0.995 <= value < 1 else f"{value:.2f}"
 
 
 def words(name: str) -> str:

@@ -56,7 +56,7 @@ def report_files(results: RunResults) -> Iterator[tuple[str, str]]:
     yield "data.html", data_page(results)
     yield "promotion.html", promotion_page(results, paged, colours)
     if results.backtest is not None:
-        yield TRADES_SCRIPT, as_script("trades", trade_data(results.backtest.trades))
+        yield TRADES_SCRIPT, as_script("trades", trade_data(results.backtest.trades, results.run_id))
     yield "backtest.html", backtest_page(results)
     if isinstance(results.calibration, Missing):
         yield (
@@ -83,7 +83,7 @@ def run_summary(results: RunResults) -> dict[str, Any]:
     tested = not isinstance(candidates, Missing)
     facts = [
         ("symbols", ", ".join(map(str, manifest.get("symbols") or ()))),
-        ("window", "" if folds is None else f"{folds.discovery_start} to {folds.confirmation_end}"),
+        ("window", "" if folds is None else formats.days(folds.discovery_start, folds.confirmation_end)),
         ("confirmation from", "" if folds is None else f"{folds.confirmation_start}"),
         ("spec hash", str(manifest.get("ontology_spec_hash") or "")),
         ("data hash", str(manifest.get("data_hash") or "")),
@@ -117,11 +117,11 @@ def list_files(summaries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, st
     names = [name for name, _ in latest[0]["facts"]] if latest else []
     for place, text in static_files().items():
         yield f"{LIST_FOLDER}/{place}", text
-    # Facts in the order of the latest run's: a run that has not some of them shows an empty text there.
+    # Facts in the order of the latest run's: a run that has not some of them shows a dash there.
     runs = [
         {
             "run_id": run["run_id"],
-            "facts": [(name, dict(run["facts"]).get(name, "")) for name in names],
+            "facts": [(name, dict(run["facts"]).get(name, formats.NOTHING)) for name in names],
             "passed": run["passed"],
         }
         for run in latest

@@ -290,4 +290,4 @@ def legend(entries: Sequence[tuple[str, str]], frame: Frame, *, at: tuple[float,
 
 def legend_width(text: str) -> float:
     """Room that a key with its text takes."""
-    return 28 + 5.9 * len(text)
+    return 28 + 6.6 * len(text)

@@ -82,6 +82,18 @@ def test_numbers_have_a_real_minus_and_no_sign_on_zero() -> None:
     assert formats.bps(None) == formats.bps(float("nan")) == formats.NOTHING
     assert formats.small(2.2e-10) == "2.2e\N{MINUS SIGN}10"
     assert formats.usd(543_210) == "540,000"
+    assert formats.count(-914.2) == "\N{MINUS SIGN}914"
+    assert formats.days(dt.date(2024, 1, 1), dt.date(2025, 1, 1)) == "2024-01-01 to 2024-12-31"
+    assert formats.coverage(99_999, 100_000) == "99.99\N{THIN SPACE}%", "a gap is never rounded away"
+    assert formats.coverage(100_000, 100_000) == "100.00\N{THIN SPACE}%"
+    assert [formats.probability(value) for value in (0.0, 1e-4, 0.5, 0.9999, 1.0)] == [
+        "0.00",
+        "< 0.01",
+        "0.50",
+        "> 0.99",
+        "1.00",
+    ]
+    assert formats.correlation_error(400) == "±0.10"
 
 
 def test_the_funnel_counts_each_loss_once_and_names_its_reason(made: Made, spec: Spec) -> None:
@@ -302,7 +314,12 @@ def test_trades_are_told_in_bps_of_their_size_and_minutes_since_the_first(made_r
     entered = [dt.datetime(2024, 1, 1, 10, tzinfo=dt.UTC), dt.datetime(2024, 1, 1, 9, tzinfo=dt.UTC)]
     known = {"gross": [20.0, -3.0], "fees": [1.0, 2.0], "net": [18.0, -6.0], "side": [1, -1], "leg": [0, 1]}
     found = trade_data(
-        trades.with_columns(pl.Series("entry_time", entered), *(pl.Series(*one) for one in known.items()))
+        trades.with_columns(
+            pl.Series("entry_time", entered),
+            pl.Series("strategy", ["made_up.VOL_SHOCK.fade", "by_hand"]),
+            *(pl.Series(*one) for one in known.items()),
+        ),
+        "made_up",
     )
     assert found["start"] == entered[1].timestamp()
     columns = {name: unpacked(column, 2) for name, column in found["columns"].items()}
@@ -310,7 +327,7 @@ def test_trades_are_told_in_bps_of_their_size_and_minutes_since_the_first(made_r
     assert columns["side"] == [9, 1], "ten is added to the side of a second leg"
     assert columns["gross"] == [-3.0, 20.0], "bps of 10,000 USD"
     assert columns["net_usd"] == [-6.0, 18.0]
-    assert columns["strategy"] == trades["strategy"].to_list()[::-1]
+    assert columns["strategy"] == ["by_hand", "VOL_SHOCK.fade"], "the run's own blueprints without its name"
 
 
 def test_every_barrier_of_a_policy_is_told_from_the_trades_side(made: Made, spec: Spec) -> None:
@@ -343,5 +360,5 @@ def test_a_term_explains_itself_and_an_unknown_one_is_a_fault() -> None:
 
 def test_a_backtest_without_a_single_trade_has_a_page(made_results: Any) -> None:
     trades = made_results(n_hypotheses=40, n_passed=1, days=60, events_a_day=0.5).backtest.trades.clear()
-    found = trade_data(trades)
+    found = trade_data(trades, "made_up")
     assert (found["n"], found["all"], found["start"]) == (0, 0, None)

@@ -127,8 +127,8 @@ def _facts(found: BacktestResults) -> list[dict[str, str]]:
         ),
         (
             "Sharpe ratio",
-            formats.decimal(whole["sharpe_ratio"], 2),
-            f"hopeful fills {formats.decimal(best.get('sharpe_ratio'), 2)}",
+            _sharpe(whole),
+            f"95 % interval; hopeful fills {formats.decimal(best.get('sharpe_ratio'), 2)}",
         ),
         (
             "Largest drawdown",
@@ -245,7 +245,7 @@ def _months(monthly: pl.DataFrame) -> list[dict[str, Any]]:
         cells = [
             {
                 "text": "" if value is None else formats.share(value, 1),
-                "kind": "" if value is None else "fail" if value < 0 else "pass",
+                "kind": "" if value is None or round(value, 3) == 0 else "fail" if value < 0 else "pass",
             }
             for value in values
         ]
@@ -264,13 +264,20 @@ def _metric_row(row: Mapping[str, Any], name: str) -> list[str]:
         name,
         formats.count(row["n_trades"]),
         formats.share(row["total_return"], 1),
-        formats.decimal(row["sharpe_ratio"], 2),
+        _sharpe(row),
         formats.share(row["max_drawdown"], 1),
         formats.share(row["hit_rate"]),
         formats.bps(row["expectancy"]),
         formats.bps_interval(row["expectancy_low"], row["expectancy_high"]),
-        formats.usd(row["net_usd"]),
+        formats.count(row["net_usd"]),
     ]
+
+
+def _sharpe(row: Mapping[str, Any]) -> str:
+    """The Sharpe ratio with half its 95 % interval."""
+    error = row.get("sharpe_standard_error")
+    reach = f" ± {1.96 * error:.1f}" if error is not None and formats.is_known(error) else ""
+    return f"{formats.decimal(row['sharpe_ratio'], 2)}{reach}"
 
 
 def _spans(metrics: pl.DataFrame) -> list[list[str]]:
@@ -363,7 +370,13 @@ def _correlation(found: BacktestResults, run_id: str) -> dict[str, Any] | None:
         )
         for name in names
     ]
-    return {"names": [_named(name, run_id) for name in names], "rows": table}
+    n_days = int(found.correlation["n_days"].max() or 0)  # type: ignore[arg-type]
+    return {
+        "names": [_named(name, run_id) for name in names],
+        "rows": table,
+        "text": f"Over {formats.plural(n_days, 'day')}: one near zero is known to {formats.correlation_error(n_days)} "
+        f"(95 %, if days are independent).",
+    }
 
 
 def _capacity(capacity: pl.DataFrame) -> list[list[str]]:

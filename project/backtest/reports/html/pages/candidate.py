@@ -57,15 +57,16 @@ def candidate_page(results: RunResults, row: Mapping[str, Any], colours: Mapping
         shrunk=formats.bps(row["posterior_mean"]),
         shrunk_interval=f"90 % interval {formats.bps_interval(row['posterior_low'], row['posterior_high'])}",
         raw=formats.bps(row["expectancy"]),
-        raw_error=f"standard error {formats.bps(row['expectancy_standard_error'])}",
+        raw_error=_raw_interval(row),
         cost=formats.bps(row["cost"]),
         break_even=f"break-even at {formats.bps(row['break_even_cost'])}",
         confirmation=formats.bps(row["confirmation_expectancy"]),
-        confirmation_note=f"{row['confirmation_n_events']:,} trades on {row['confirmation_n_days']:,} days, p "
-        f"{formats.small(row['confirmation_p'])}",
+        confirmation_note=f"{_confirmation_interval(study)}{row['confirmation_n_events']:,} trades on "
+        f"{row['confirmation_n_days']:,} days, p {formats.small(row['confirmation_p'])}",
         q=formats.small(row["q_value"]),
-        tests=f"t {formats.decimal(row['t_stat'])}, p {formats.small(row['p_value'])}, family-wise p "
-        f"{formats.small(row['family_wise_p'])}",
+        tests=f"p {formats.small(row['p_value'])}, family-wise p {formats.small(row['family_wise_p'])}",
+        t=formats.decimal(row["t_stat"]),
+        adjusted_t=formats.decimal(row["adjusted_t_stat"]),
         n=formats.count(row["n_events"]),
         days=f"on {row['n_days']:,} days of the discovery fold",
         capacity=formats.usd(row["capacity_usd"]),
@@ -106,10 +107,44 @@ def _in_short(row: Mapping[str, Any]) -> str:
     if row["posterior_mean"] is None:
         return "There are too few trades for an estimate."
     return (
-        f"Probability that the mean exceeds the cost: {formats.decimal(row['probability_above_cost'], 2)}; that it is "
+        f"Probability that the mean exceeds the cost: {formats.probability(row['probability_above_cost'])}; that it is "
         f"not positive at all: "
         f"{formats.small(row['local_false_sign_rate'])}."
     )
+
+
+def _raw_interval(row: Mapping[str, Any]) -> str:
+    """The 95 % interval of the raw mean, by its standard error and degrees of freedom."""
+    from scipy.special import stdtrit
+
+    mean, error, freedom = row["expectancy"], row["expectancy_standard_error"], row["degrees_of_freedom"]
+    if mean is None or error is None or freedom is None:
+        return ""
+    reach = float(stdtrit(freedom, 0.975)) * error
+    return f"95 % interval {formats.bps_interval(mean - reach, mean + reach)}"
+
+
+def _confirmation_interval(study: CandidateStudy | None) -> str:
+    """The 95 % interval of the confirmation mean; nothing for a filter, whose mean is a difference of two."""
+    import polars as pl
+
+    from backtest.discovery.event_study import clustered_means
+
+    if study is None or study.without is not None:
+        return ""
+    trades = study.trades.filter(pl.col("fold") == 2)
+    if trades.is_empty():
+        return ""
+    found = clustered_means(
+        trades["abnormal"].to_numpy(),
+        trades["day"].to_numpy(),
+        np.zeros(len(trades), dtype=np.int64),
+        1,
+        cluster_days=study.cluster_days,
+        origin=study.cluster_origin,
+    )
+    text = formats.bps_interval(float(found.low[0]), float(found.high[0]))
+    return "" if text == formats.NOTHING else f"95 % interval {text}; "
 
 
 # -- figures of the trades ----------------------------------------------------------------------------------

@@ -48,9 +48,8 @@ def data_page(results: RunResults) -> str:
 def _summary(data: DataQuality) -> str:
     expected, bars = int(data.months["expected_bars"].sum()), int(data.months["bars"].sum())
     gaps = int(data.months["gap_bars"].sum())
-    share = bars / expected if expected else 0.0
     return (
-        f"{formats.count(bars)} of {formats.count(expected)} bars are there ({formats.share(share, 2)}); "
+        f"{formats.count(bars)} of {formats.count(expected)} bars are there ({formats.coverage(bars, expected)}); "
         f"{formats.count(gaps)} are gaps, which stay empty and are never filled."
     )
 

@@ -83,9 +83,13 @@ def _what_was_run(results: RunResults) -> dict[str, str]:
     commit = str(manifest.get("git_commit") or "")[:10]
     return {
         "symbols": ", ".join(map(str, manifest.get("symbols") or ())) or formats.NOTHING,
-        "window": "" if folds is None else f"{folds.discovery_start} to {folds.confirmation_end}, 5-minute bars",
-        "discovery": formats.NOTHING if folds is None else f"{folds.discovery_start} to {folds.discovery_end}",
-        "confirmation": formats.NOTHING if folds is None else f"{folds.confirmation_start} to {folds.confirmation_end}",
+        "window": ""
+        if folds is None
+        else f"{formats.days(folds.discovery_start, folds.confirmation_end)}, 5-minute bars",
+        "discovery": formats.NOTHING if folds is None else formats.days(folds.discovery_start, folds.discovery_end),
+        "confirmation": formats.NOTHING
+        if folds is None
+        else formats.days(folds.confirmation_start, folds.confirmation_end),
         "embargo": "" if folds is None else f"after {formats.plural(folds.embargo_days, 'day')} that nobody uses",
         "n_hypotheses": formats.NOTHING if isinstance(candidates, Missing) else formats.count(len(candidates)),
         "n_eligible": ""

@@ -171,8 +171,8 @@ def _folds(folds: pl.DataFrame) -> list[list[str]]:
         )
         rows.append(
             [
-                f"{row['train_start']} to {row['train_end']}",
-                f"{row['test_start']} to {row['test_end']}",
+                formats.days(row["train_start"], row["train_end"]),
+                formats.days(row["test_start"], row["test_end"]),
                 formats.count(row["n_tested"]),
                 formats.count(row["n_found"]),
                 formats.count(row["n_book"]),
@@ -189,7 +189,7 @@ def _overfitting(found: Mapping[str, Any], what: str) -> str:
     n = formats.count(found.get("n_trials"))
     if found.get("probability") is None:
         return f"Probability of overfitting over {n} {what}: too few to choose among."
-    share, halvings = formats.decimal(found["probability"], 2), formats.count(found.get("n_halvings"))
+    share, halvings = formats.probability(found["probability"]), formats.count(found.get("n_halvings"))
     return (
         f"Probability of overfitting over {n} {what}: {share}. So often the best of one half of the time is at or below the "
         f"median of the other half, over {halvings} ways to halve."

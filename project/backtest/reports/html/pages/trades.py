@@ -25,6 +25,8 @@ COLUMNS: Final = (
     ),
     ("held", "count", "Held (min)", "Minutes from entry to exit."),
     ("notional", "count", "Size (USD)", "Value of the position at entry."),
+    ("net", "bps", "Net (bps)", "What was left after all costs, in bps of its size."),
+    ("net_usd", "decimal", "Net (USD)", "What was left after all costs, in US dollars."),
     (
         "gross",
         "bps",
@@ -34,8 +36,6 @@ COLUMNS: Final = (
     ("fees", "bps", "Fees (bps)", "Fees of both fills, in bps of its size."),
     ("slippage", "bps", "Slippage (bps)", "Spread and market impact of both fills, in bps of its size."),
     ("funding", "bps", "Funding (bps)", "Funding paid while it was held, in bps of its size; negative where received."),
-    ("net", "bps", "Net (bps)", "What was left after all costs, in bps of its size."),
-    ("net_usd", "decimal", "Net (USD)", "What was left after all costs, in US dollars."),
     ("mfe", "bps", "MFE (bps)", "Maximum favourable excursion: the largest gain while it was held."),
     ("mae", "bps", "MAE (bps)", "Maximum adverse excursion: the largest loss while it was held."),
     ("reason", "text", "Left by", "Why it was left: horizon, target, stop, …"),
@@ -49,10 +49,11 @@ COLUMNS: Final = (
 """(key, kind, name, explanation)."""
 
 
-def trade_data(trades: pl.DataFrame) -> dict[str, Any]:
+def trade_data(trades: pl.DataFrame, run_id: str) -> dict[str, Any]:
     """Columns by name, `columns.packed`: texts, times in minutes after ``start``, money in USD, the rest in bps.
 
     `trades` as docs/backtest.md describes them; at most `MOST_TRADES`, the latest, in the order of their entries.
+    A blueprint of run `run_id` is named without it.
     """
     import polars as pl
 
@@ -61,7 +62,7 @@ def trade_data(trades: pl.DataFrame) -> dict[str, Any]:
     start = own["entry_time"].min()
     size = pl.col("notional")
     figures = own.select(
-        *(pl.col(name).fill_null("") for name in CODED),
+        *(pl.col(name).fill_null("").str.strip_prefix(f"{run_id}." if name == "strategy" else "") for name in CODED),
         ((pl.col("entry_time") - pl.col("entry_time").min()).dt.total_minutes()).alias("entry"),
         (pl.col("side") + 10 * (pl.col("leg") > 0).cast(pl.Int32)).alias("side"),
         (pl.col("bars_held") * BAR_MINUTES).alias("held"),

@@ -302,6 +302,7 @@
       const net = (value) => value === undefined ? "not passed" : `${fixed(value, 1)} bps`;
       list.tBodies[0].replaceChildren(...ids.slice(0, 300).map((id) => make("tr", {}, make("th", { scope: "row" }, id), make("td", { class: "num" }, net(a.get(id))), make("td", { class: "num" }, net(b.get(id))))));
       [...list.tHead.rows[0].cells].slice(1).forEach((cell, index) => { cell.textContent = pair[index].run_id; });
+      document.getElementById("compared-candidates-region").hidden = ids.length === 0;
       const both = ids.filter((id) => a.has(id) && b.has(id)).length;
       document.getElementById("compared-summary").textContent = ids.length === 0 ? "Neither run has a candidate that passed every gate." : `${fixed(both, 0)} passed in both, ${fixed(a.size - both, 0)} only in the first, ${fixed(b.size - both, 0)} only in the second${ids.length > 300 ? "; the first 300 by name are shown" : ""}.`;
     };
