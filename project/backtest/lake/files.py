@@ -6,10 +6,12 @@ Everything is written beside its target under a temporary name, flushed to disk 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +30,16 @@ MEND: Final = (
 )
 
 
+@functools.cache
+def this_host() -> str:
+    """8 hex digits for where process ids mean what they mean here: this host, since it was started, this container."""
+    known = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        known.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - no path
+    return hashlib.blake2b("\0".join(known).encode(), digest_size=4).hexdigest()
+
+
 @contextlib.contextmanager
 def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path; on success it becomes `path`, on any fault it is removed.
@@ -35,7 +47,7 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     Without `flush` a loss of power may leave an empty file, though the death of a process never does: for what is made
     again where it is unreadable. Raises DataError where the disk is full, read-only or otherwise refuses the write.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{this_host()}-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -10,21 +10,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from backtest.lake.files import TEMPORARY_PREFIX
+from backtest.lake.files import TEMPORARY_PREFIX, this_host
 from backtest.lake.paths import DataRoot
 
-# Process ids are those of one host; another host that shares the lake may be writing under an id unused here.
 UNTOUCHED_SECONDS: Final = 3600.0
-_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r"(\d+)-.+")
+"""What another host that shares the lake has not touched for this long it is not writing any more."""
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r"([0-9a-f]{8})-(\d+)-.+")
 
 
 def remove_of_processes(folder: Path, pids: Collection[int]) -> list[Path]:
-    """Remove what the ended processes `pids` were writing below `folder`; returns what was removed."""
+    """Remove what the ended processes `pids` of this host were writing below `folder`; returns what was removed."""
     return _remove(path for path, pid in _temporary_files(folder) if pid in pids) if pids else []
 
 
 def remove_of_run(root: DataRoot, run_id: str) -> list[Path]:
-    """Remove the temporary files of dead processes in a run's folders; returns what was removed.
+    """Remove the temporary files in a run's folders that no live process of this host writes; returns what was removed.
 
     For whoever holds the run's lock: no other host writes there then.
     """
@@ -34,19 +34,32 @@ def remove_of_run(root: DataRoot, run_id: str) -> list[Path]:
 
 
 def remove_of_dead(folder: Path, now: datetime) -> list[Path]:
-    """Remove below `folder` what no live process of this host can be writing and nobody touched for an hour."""
-    return _remove(
-        path
-        for path, pid in _temporary_files(folder)
-        if not _is_alive(pid) and now.timestamp() - path.stat().st_mtime > UNTOUCHED_SECONDS
-    )
+    """Remove below `folder` what dead processes of this host were writing, and what another one left an hour ago."""
+    return _remove(path for path, pid in _temporary_files(folder) if _is_left(path, pid, now))
 
 
-def _temporary_files(folder: Path) -> Iterator[tuple[Path, int]]:
+def left_by_dead(folder: Path) -> list[Path]:
+    """Temporary files below `folder` that no live process of this host can be writing, sorted; removes nothing."""
+    return sorted(path for path, pid in _temporary_files(folder) if not _is_alive(pid))
+
+
+def _is_left(path: Path, pid: int | None, now: datetime) -> bool:
+    if pid is not None:
+        return not _is_alive(pid)
+    try:
+        return now.timestamp() - path.stat().st_mtime > UNTOUCHED_SECONDS
+    except OSError:
+        return False  # its writer has just renamed it
+
+
+def _temporary_files(folder: Path) -> Iterator[tuple[Path, int | None]]:
+    """Temporary files with the process that writes each; None where that is one of another host, or cannot be told."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            if matched := _TEMPORARY.fullmatch(name):
-                yield Path(parent, name), int(matched[1])
+            if name.startswith(TEMPORARY_PREFIX):
+                matched = _TEMPORARY.fullmatch(name)
+                is_ours = matched is not None and matched[1] == this_host()
+                yield Path(parent, name), int(matched[2]) if matched is not None and is_ours else None
 
 
 def _remove(paths: Iterator[Path]) -> list[Path]:
@@ -58,7 +71,10 @@ def _remove(paths: Iterator[Path]) -> list[Path]:
     return removed
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int | None) -> bool:
+    """Whether a process of this host lives; None is one of another host."""
+    if pid is None:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -66,8 +82,3 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-def left_by_dead(folder: Path) -> list[Path]:
-    """Temporary files below `folder` that no live process of this host can be writing, sorted; removes nothing."""
-    return sorted(path for path, pid in _temporary_files(folder) if not _is_alive(pid))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backtest.errors import MisuseError, did_you_mean
+from backtest.lake.files import read_json
 from backtest.lake.paths import DataRoot
 from backtest.pipeline.blueprint_files import blueprint, run_blueprints, runs_with_blueprints
+from backtest.pipeline.run_tables import candidate_files, score_files
 
 if TYPE_CHECKING:
     from backtest.pipeline.stage import Plan
@@ -84,6 +87,17 @@ def chosen_rules(plan: Plan, spec: Spec) -> list[ChosenRule]:
     return list(found.values())
 
 
+def rule_files(plan: Plan) -> Sequence[Path]:
+    """The files that `chosen_rules` reads: blueprints; for the few that are traded together, what their days earned too."""
+    names = asked_names(str(plan.parameters.get("strategies") or ""))
+    runs = [run for run in runs_with_blueprints(plan.root) if any(name.startswith(f"{run}.") for name in names)]
+    files = [plan.root.blueprints(run) for run in dict.fromkeys([plan.run_id, *runs])]
+    if PORTFOLIO in names:
+        design = plan.root.design(plan.run_id)
+        files += [design, *candidate_files(plan), *score_files(plan, read_json(design)["tested"])]
+    return files
+
+
 def _rules(name: str, plan: Plan, spec: Spec) -> Sequence[ChosenRule]:
     from backtest.strategies.rules import rule_of_strategy
 
@@ -102,7 +116,7 @@ def _few(plan: Plan, spec: Spec) -> list[Blueprint]:
     import polars as pl
 
     from backtest.discovery.folds import Folds
-    from backtest.lake.files import read_json, read_parquet
+    from backtest.lake.files import read_parquet
     from backtest.spec.models import POOLED
     from backtest.strategies.selection import few_of
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 from backtest.errors import DataError
 from backtest.lake.files import read_json, write_json
-from backtest.pipeline.cache import Key, canonical_hash
+from backtest.pipeline.cache import FileHashes, Key, canonical_hash
+from backtest.pipeline.code_hash import CodeHashes
 from backtest.pipeline.stage import Json, Plan, Stage
 
 InstanceStatus = Literal["finished", "cached", "failed", "interrupted"]
@@ -46,6 +47,31 @@ def earlier_record(path: Path) -> dict[str, Any] | None:
     except DataError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def record_path(stage: Stage, plan: Plan, instance: str) -> Path:
+    """The manifest the cache goes by: of a shared stage it lies in the lake, else in the run's folder."""
+    folder = plan.root.stage_records() if stage.shared else plan.root.run(plan.run_id)
+    return folder / f"{instance}.json"
+
+
+def key_of(
+    stage: Stage, plan: Plan, partition: str, *, files: FileHashes, code: CodeHashes, versions: Mapping[str, str]
+) -> tuple[Key, Mapping[Path, str | None]]:
+    """The key of one stage instance as everything is now, and the hashes of its input files by their paths."""
+    inputs = files.of(stage.inputs(plan, partition))
+    functions = (stage.run, stage.inputs, stage.partitions, stage.parameters, stage.spec)
+    modules = {getattr(function, "__module__", None) for function in functions}
+    key = Key(
+        stage=stage.name,
+        partition=partition,
+        parameters=stage.parameters(plan, partition),
+        spec_hash=stage.spec(plan, partition),
+        code=code.of(module for module in modules if module),
+        inputs={name_of(plan, path): digest for path, digest in sorted(inputs.items())},
+        versions=versions,
+    )
+    return key, inputs
 
 
 def tells_the_same(manifest: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> bool:

@@ -34,7 +34,9 @@ from backtest.pipeline.manifests import (
     RunManifest,
     RunStatus,
     earlier_record,
+    key_of,
     name_of,
+    record_path,
     tells_the_same,
 )
 from backtest.pipeline.provenance import RECORDED_PACKAGES, code_revision, package_versions, platform_name
@@ -194,6 +196,7 @@ class _Run:
         self._noted: list[InstanceReport] = []
         self._instances_of_stage: list[str] = []
         self._running: dict[Future[Result], _Prepared] = {}
+        self._left_by = left_by
         self._made_before: dict[str, tuple[str, ...]] = {}
         self._missing: dict[str, str] = {}
         self._current = "start"
@@ -206,7 +209,7 @@ class _Run:
         for stage in self._stages:
             self._manifest.plan_stage(stage.name)
         remove_of_run(self._plan.root, self._plan.run_id)
-        remove_of_dead(self._plan.root.lake, self._now())
+        remove_of_dead(self._plan.root.path, self._now())
         self._write()
         self._display.run_started(self._plan.run_id, len(self._stages), self._executor.n_workers)
         for stage in self._stages:
@@ -324,21 +327,10 @@ class _Run:
     def _prepare(self, prepared: _Prepared) -> None:
         """Find the key of an instance and why it has to run: an empty reason where it has not."""
         stage, plan, partition = prepared.stage, self._plan, prepared.partition
-        prepared.inputs = self._files.of(stage.inputs(plan, partition))
-        modules = {
-            getattr(function, "__module__", None)
-            for function in (stage.run, stage.inputs, stage.partitions, stage.parameters, stage.spec)
-        }
-        prepared.key = Key(
-            stage=stage.name,
-            partition=partition,
-            parameters=stage.parameters(plan, partition),
-            spec_hash=stage.spec(plan, partition),
-            code=self._code.of(module for module in modules if module),
-            inputs={name_of(plan, path): digest for path, digest in sorted(prepared.inputs.items())},
-            versions=self._versions,
+        prepared.key, prepared.inputs = key_of(
+            stage, plan, partition, files=self._files, code=self._code, versions=self._versions
         )
-        prepared.record = earlier_record(self._record_path(stage, prepared.instance))
+        prepared.record = earlier_record(record_path(stage, plan, prepared.instance))
         self._made_before[prepared.instance] = tuple((prepared.record or {}).get("outputs") or ())
         prepared.reason = "; ".join(self._changes(prepared.key, prepared.record))
 
@@ -414,7 +406,7 @@ class _Run:
                 summary=outcome.summary,
                 warnings=outcome.warnings,
             )
-        self._note(report, self._record_path(prepared.stage, report.instance) if outcome is not None else None)
+        self._note(report, record_path(prepared.stage, self._plan, report.instance) if outcome is not None else None)
         return report
 
     def _files_changed_meanwhile(self, prepared: _Prepared, result: Result) -> list[Path]:
@@ -541,9 +533,6 @@ class _Run:
             "lock_left_by": dict(left_by) if left_by else None,
         }
 
-    def _record_path(self, stage: Stage, instance: str) -> Path:
-        return (self._plan.root.stage_records() if stage.shared else self._folder) / f"{instance}.json"
-
     def _log(self, instance: str) -> Path:
         return self._folder / f"{instance}.log"
 
@@ -557,6 +546,8 @@ class _Run:
 
     def _end(self, status: RunStatus) -> None:
         self._status = status
+        if self._left_by:  # its workers may have lived a moment longer, and have been writing when this run began
+            remove_of_dead(self._plan.root.path, self._now())
         self._files.keep()
         self._code.keep()
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from backtest.lake.files import TEMPORARY_PREFIX, content_hash, write_json, write_parquet
+from backtest.lake.files import TEMPORARY_PREFIX, content_hash, this_host, write_json, write_parquet
 from backtest.lake.ledger import record_evaluation
 from backtest.pipeline import health
 from backtest.pipeline.lock import LOCK_FILE
@@ -75,9 +75,9 @@ def test_little_space_is_told(
 
 
 def test_half_written_files_and_crashed_runs_are_told(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    half = sound.root.lake / f"{TEMPORARY_PREFIX}{DEAD_PID}-part.parquet"
+    half = sound.root.lake / f"{TEMPORARY_PREFIX}{this_host()}-{DEAD_PID}-part.parquet"
     half.write_bytes(b"half")
-    (sound.root.lake / f"{TEMPORARY_PREFIX}{os.getpid()}-part.parquet").write_bytes(b"being written")
+    (sound.root.lake / f"{TEMPORARY_PREFIX}{this_host()}-{os.getpid()}-part.parquet").write_bytes(b"being written")
     sound.write_run("r2", status="running")
     (sound.root.run("r1") / LOCK_FILE).write_text('{"pid": 1}')
     code, findings = _findings(sound, capsys)

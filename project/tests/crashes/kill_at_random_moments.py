@@ -3,12 +3,15 @@
     python project/tests/crashes/kill_at_random_moments.py [--moments 100] [--seed 0] [--symbols 1] [--days 60]
 
 The run has all stages, from ingest of a simulated market to backtest, walk-forward, promotion and report, on a spec of
-three event types. Half of the kills end the main process alone, half its workers too. Ends with 1 at the first difference.
+three event types. A moment is a share of the processor time that the uninterrupted run takes, so that moments lie evenly
+over its work however busy the machine is. Half of the kills end the main process alone, half its workers too. Every
+difference is told, and the script ends with 1 where there was one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import os
@@ -120,15 +123,35 @@ def started(root: Path, spec: Path, options: Mapping[str, int], log: Path) -> su
         )
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process, its live children and its ended ones have taken."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        children = {int(one) for task in Path(f"/proc/{pid}/task").iterdir() for one in _words(task / "children")}
+        return (sum(_ticks(pid)) + sum(sum(_ticks(child)[:2]) for child in children)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _words(path: Path) -> list[str]:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return path.read_text().split()
+    return []
+
+
+def _ticks(pid: int) -> list[int]:
+    """User and system time of a process, then of its ended children."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [int(field) for field in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]]
+    return [0, 0, 0, 0]
+
+
 def killed_and_repeated(
     folder: Path, spec: Path, options: Mapping[str, int], *, after_seconds: float, workers_too: bool
 ) -> tuple[bool, int, dict[str, bytes]]:
-    """Kill a run after some time and run it again: whether it had not ended, the second exit code, the artifacts."""
+    """Kill a run after some processor time and run it again: whether it had not ended, the second exit code, the artifacts."""
     root, log = folder / "root", folder / "log"
     first = started(root, spec, options, log)
-    deadline = time.monotonic() + after_seconds
-    while first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
+    while first.poll() is None and processor_seconds(first.pid) < after_seconds:
+        time.sleep(0.01)
     was_killed = first.poll() is None
     if was_killed:
         (os.killpg if workers_too else os.kill)(first.pid, signal.SIGKILL)
@@ -155,16 +178,20 @@ def main(arguments: list[str] | None = None) -> int:
         spec = small_spec(base / "spec")
         whole = base / "whole"
         whole.mkdir()
-        begun = time.monotonic()
+        before = os.times()
         if started(whole / "root", spec, options, whole / "log").wait():
             print((whole / "log").read_text(errors="replace")[-3000:], file=sys.stderr)
             return 1
-        seconds = time.monotonic() - begun
+        now = os.times()
+        seconds = now.children_user + now.children_system - before.children_user - before.children_system
         expected = artifacts(whole / "root")
-        print(f"uninterrupted: {seconds:.1f} s, {len(expected)} artifacts; seed {given.seed}", flush=True)
+        print(
+            f"uninterrupted: {seconds:.1f} s of processor time, {len(expected)} artifacts; seed {given.seed}",
+            flush=True,
+        )
         killed, bad = 0, 0
         for number in range(given.moments):
-            moment = generator.uniform(0.3, seconds)
+            moment = generator.uniform(0.01, 0.99) * seconds
             folder = base / f"{number}"
             folder.mkdir()
             was_killed, code, found = killed_and_repeated(
@@ -174,7 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
             killed += was_killed
             bad += bool(code or wrong)
             told = "equal" if not (code or wrong) else f"exit {code}, differ: {wrong[:5]}"
-            print(f"{number + 1}: killed at {moment:.2f} s{'' if was_killed else ' (had ended)'}: {told}", flush=True)
+            print(
+                f"{number + 1}: killed after {moment:.2f} s{'' if was_killed else ' (had ended)'}: {told}", flush=True
+            )
             if code or wrong:
                 print((folder / "log").read_text(errors="replace")[-3000:], file=sys.stderr, flush=True)
             shutil.rmtree(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -13,9 +14,9 @@ import toy_stages
 from toy_lake import ToyLake
 
 from backtest.errors import DataError, MisuseError, RunError
-from backtest.lake.files import content_hash, read_json, write_json
+from backtest.lake.files import content_hash, read_json, this_host, write_json
 from backtest.lake.paths import DataRoot
-from backtest.pipeline.executors import ProcessWorkers
+from backtest.pipeline.executors import ProcessWorkers, SerialWorkers
 from backtest.pipeline.provenance import code_revision
 from backtest.pipeline.stage import Outcome, Plan
 
@@ -312,21 +313,38 @@ def test_instances_are_named_by_stage_and_partition():
     assert toy_stages.TOTAL.instance("") == "total"
 
 
-def test_half_written_files_of_a_dead_call_of_this_run_are_removed(lake: ToyLake):
-    left = lake.root.run("toy") / f".writing-{DEAD}-total.json"
-    left.parent.mkdir(parents=True)
-    left.write_text("half")
-    others = lake.root.lake / f".writing-{os.getpid()}-raw.json"
-    others.write_text("a live process writes this")
-    old, young = lake.root.lake / f".writing-{DEAD}-old.json", lake.root.lake / f".writing-{DEAD}-young.json"
-    for path in (old, young):
+def test_half_written_files_of_dead_processes_are_removed_wherever_they_lie(lake: ToyLake):
+    mine, another_host = f".writing-{this_host()}", ".writing-00000000"
+    left = lake.root.run("toy") / f"{another_host}-{DEAD}-total.json"  # who holds the run's lock is its only writer
+    dead = [lake.root.lake / f"{mine}-{DEAD}-raw.json", lake.root.path / "reports" / f"{mine}-{DEAD}-index.html"]
+    alive = lake.root.lake / f"{mine}-{os.getpid()}-raw.json"
+    old, young = lake.root.lake / f"{another_host}-{DEAD}-old.json", lake.root.lake / f"{another_host}-1-young.json"
+    for path in (left, *dead, alive, old, young):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
     os.utime(old, (0, 0))
     lake.run()
-    assert not left.exists()
-    assert not old.exists()
+    assert not any(path.exists() for path in (left, *dead, old))
     assert young.exists()  # perhaps another host writes it just now
-    assert others.exists()
+    assert alive.exists()
+
+
+def test_what_a_worker_of_a_killed_call_left_after_it_is_removed_when_the_next_one_ends(lake: ToyLake):
+    lake.run()
+    lock = lake.root.run("toy") / ".lock"
+    lock.write_text(json.dumps({"pid": DEAD, "host": "x", "command": "killed"}))
+    orphan = subprocess.Popen(["sleep", "60"])
+    half = lake.root.lake / f".writing-{this_host()}-{orphan.pid}-part.parquet"
+    half.write_text("half")
+
+    def run(plan: Plan, partition: str) -> Outcome:
+        assert half.exists()  # its process was alive when this run began
+        orphan.kill()
+        orphan.wait()
+        return toy_stages.total(plan, partition)
+
+    lake.run([toy_stages.CLEAN, replace(toy_stages.TOTAL, run=run)], executor_factory=SerialWorkers)
+    assert not half.exists()
 
 
 def test_the_first_part_in_order_is_the_failed_stage_whichever_ends_first(lake: ToyLake):

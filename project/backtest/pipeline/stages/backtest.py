@@ -26,8 +26,10 @@ SUMMARY: Final = "summary.json"
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
+    from backtest.pipeline.chosen_strategies import rule_files
+
     own = [plan.root.signals(plan.run_id, symbol, part) for symbol in plan.symbols for part in SIGNAL_PARTS]
-    return [*own, plan.root.design(plan.run_id), plan.root.blueprints(plan.run_id), *candidate_files(plan)]
+    return list(dict.fromkeys([*own, plan.root.design(plan.run_id), *candidate_files(plan), *rule_files(plan)]))
 
 
 def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
@@ -41,9 +43,8 @@ def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash(
-        "strategies", "events", "contracts", "costs", "discovery", "backtest", "evaluation"
-    )
+    definitions = load_spec(plan.spec_root)
+    return f"{definitions.ontology_hash}.{definitions.part_hash('strategies', 'backtest', 'evaluation')}"
 
 
 def run(plan: Plan, _partition: str) -> Outcome:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("states", "events", "templates", "filters", "gates", "discovery")
+    return load_spec(plan.spec_root).part_hash(
+        "features", "states", "events", "templates", "filters", "gates", "costs", "discovery"
+    )
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:

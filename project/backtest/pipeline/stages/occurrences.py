@@ -17,7 +17,7 @@ def partitions(plan: Plan) -> Sequence[str]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("states", "events", "gates")
+    return load_spec(plan.spec_root).part_hash("features", "states", "events", "gates", "discovery")
 
 
 def inputs(plan: Plan, symbol: str) -> Sequence[Path]:

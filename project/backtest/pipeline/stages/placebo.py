@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from backtest.lake.files import read_json
 from backtest.pipeline.markets import market_files, run_market
+from backtest.pipeline.run_tables import score_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 if TYPE_CHECKING:
@@ -18,13 +20,26 @@ NEAREST_MISSES: Final = 10
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).ontology_hash
+    return load_spec(plan.spec_root).part_hash(
+        "columns",
+        "calendars",
+        "features",
+        "states",
+        "events",
+        "templates",
+        "filters",
+        "contracts",
+        "costs",
+        "discovery",
+    )
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
     reports = plan.root.reports("phase2", plan.run_id)
     markets = [path for symbol in plan.symbols for path in market_files(plan, symbol)]
-    return [plan.root.design(plan.run_id), *sorted(reports.glob("*/candidates.parquet")), *markets]
+    design = plan.root.design(plan.run_id)
+    scores = score_files(plan, read_json(design)["tested"])
+    return [design, *sorted(reports.glob("*/candidates.parquet")), *scores, *markets]
 
 
 def parameters(_plan: Plan, _partition: str) -> Mapping[str, Json]:
@@ -42,7 +57,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     from backtest.discovery.folds import Folds
     from backtest.discovery.hypotheses import REGISTER_SCHEMA
     from backtest.discovery.placebo import PLACEBO_SCHEMA, placebo_comparison
-    from backtest.lake.files import read_json, read_parquet, write_parquet
+    from backtest.lake.files import read_parquet, write_parquet
     from backtest.pipeline.stages.candidates import without_scores
     from backtest.spec.loader import load_spec
 

@@ -38,7 +38,7 @@ def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
 def spec(plan: Plan, _partition: str) -> str:
     from backtest.spec.loader import load_spec
 
-    return load_spec(plan.spec_root).part_hash("gates", "evaluation")
+    return load_spec(plan.spec_root).part_hash("events", "gates", "evaluation")
 
 
 def run(plan: Plan, _partition: str) -> Outcome:

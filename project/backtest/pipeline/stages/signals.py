@@ -46,6 +46,7 @@ def spec(plan: Plan, _partition: str) -> str:
 
 
 def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
+    from backtest.pipeline.chosen_strategies import rule_files
     from backtest.spec.loader import load_spec
 
     start, end = symbol_window(plan, symbol)
@@ -56,7 +57,7 @@ def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
     folders = [*(_bars(plan, "perp", name) for name in perpetuals), _bars(plan, "spot", symbol)]
     bars = [path for folder in folders for path in month_files(folder, reach, end)]
     own = (plan.root.symbol_events(plan.run_id, symbol), plan.root.states(plan.run_id, symbol))
-    return list(dict.fromkeys([*feature_files(plan, symbol), *bars, *own, plan.root.blueprints(plan.run_id)]))
+    return list(dict.fromkeys([*feature_files(plan, symbol), *bars, *own, *rule_files(plan)]))
 
 
 def _bars(plan: Plan, market: str, symbol: str) -> Path:

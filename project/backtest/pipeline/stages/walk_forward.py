@@ -22,6 +22,12 @@ def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
     return {"run_id": plan.run_id, "symbols": list(plan.symbols)}
 
 
+def spec(plan: Plan, _partition: str) -> str:
+    from backtest.spec.loader import load_spec
+
+    return load_spec(plan.spec_root).part_hash("events", "templates", "filters", "discovery", "evaluation")
+
+
 def run(plan: Plan, _partition: str) -> Outcome:
     import polars as pl
 
@@ -83,5 +89,5 @@ STAGE = Stage(
     run=run,
     inputs=inputs,
     parameters=parameters,
-    spec=walk_forward_folds.spec,
+    spec=spec,
 )

@@ -32,7 +32,7 @@ def spec(plan: Plan, _fold: str) -> str:
     from backtest.spec.loader import load_spec
 
     return load_spec(plan.spec_root).part_hash(
-        "states", "events", "templates", "gates", "costs", "discovery", "evaluation"
+        "states", "events", "templates", "filters", "gates", "costs", "discovery", "evaluation"
     )
 
 

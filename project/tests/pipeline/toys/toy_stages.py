@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backtest.errors import DataError
-from backtest.lake.files import TEMPORARY_PREFIX, read_json, write_json
+from backtest.lake.files import TEMPORARY_PREFIX, read_json, this_host, write_json
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 DEADLINE_SECONDS = 30.0
@@ -138,7 +138,7 @@ def _misbehave(plan: Plan, stage: str, symbol: str) -> None:
         print("about to divide")
         _ = 1 / 0
     if action == "die":
-        (plan.root.path / f"{TEMPORARY_PREFIX}{os.getpid()}-half.json").write_text("half")
+        (plan.root.path / f"{TEMPORARY_PREFIX}{this_host()}-{os.getpid()}-half.json").write_text("half")
         os.kill(os.getpid(), 9)
     if action == "exit":
         sys.exit(3)
@@ -150,7 +150,7 @@ def _misbehave(plan: Plan, stage: str, symbol: str) -> None:
 
 def wait_for_release(plan: Plan) -> None:
     """Tell that it waits, with a half-written file about, until the test lets it go on."""
-    (plan.root.path / f"{TEMPORARY_PREFIX}{os.getpid()}-half.json").write_text("half")
+    (plan.root.path / f"{TEMPORARY_PREFIX}{this_host()}-{os.getpid()}-half.json").write_text("half")
     (plan.root.path / "waiting").write_text(str(os.getpid()))
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not (plan.root.path / "go_on").exists():
