@@ -139,8 +139,9 @@ fuzz: .venv/.installed ## feed 100,000 changed inputs to every parser of outside
 	@.venv/bin/python project/tests/fuzzing/run.py
 
 .PHONY: crash
-crash: .venv/.installed ## kill a full run at 100 random moments and compare what the next run leaves; takes an hour
+crash: .venv/.installed ## kill a full run at 100 random moments, and fill its disk at each stage (as root); compare what the next run leaves
 	@.venv/bin/python project/tests/crashes/kill_at_random_moments.py
+	@.venv/bin/python project/tests/crashes/full_disk_at_each_stage.py
 
 .PHONY: audit
 audit: .venv/.installed ## write sbom.cdx.json, the locked requirements with their hashes as a CycloneDX list

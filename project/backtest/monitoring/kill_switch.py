@@ -70,7 +70,7 @@ def against_limit(
     if not math.isfinite(value):
         return Check(name, "HALT", f"the value is {value}", limit=limit, unit=unit, data=data)
     status: Status = "HALT" if value > limit else "WARN" if value > 0 and value >= WARN_SHARE * limit else "PASS"
-    shown = f"{value:.6g} of at most {limit:.6g} {unit}" + (f"; {remark}" if remark else "")
+    shown = f"{_number(value)} of at most {_number(limit)} {unit}" + (f"; {remark}" if remark else "")
     return Check(
         name,
         max(status, at_best, key=EXIT_CODES.__getitem__),
@@ -82,6 +82,11 @@ def against_limit(
         data,
         None if time is None else time.isoformat(),
     )
+
+
+def _number(value: float) -> str:
+    """Four digits, or all of a whole number: ``0.01695``, ``183,694``."""
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def without_data(name: str, text: str) -> Check:

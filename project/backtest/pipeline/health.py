@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import os
 import shlex
@@ -218,8 +219,14 @@ def _gaps(root: DataRoot, symbol: str) -> Iterator[HealthFinding]:
             "lake",
             "warning" if share > MANY_GAPS_SHARE else "note",
             f"{symbol}: {gaps:,} of {bars + gaps:,} bars ({told}) are gaps, the longest {longest:,} bars, most in {month}",
-            f"fetch that month again: make run SYMBOLS={symbol} START={month}-01 END=…",
+            f"fetch that month again: make run SYMBOLS={symbol} START={month}-01 END={_last_day(month)}",
         )
+
+
+def _last_day(month: str) -> dt.date:
+    """Of ``2024-08``."""
+    year, number = map(int, month.split("-"))
+    return dt.date(year, number, calendar.monthrange(year, number)[1])
 
 
 def _features(root: DataRoot, spec_root: Path, symbol: str) -> Iterator[HealthFinding]:

@@ -219,7 +219,12 @@ def _on(live: _Live, name: str, check: Callable[[pl.DataFrame, str], Check]) -> 
 def _drawdown(root: DataRoot, run_id: str, equity: _Live, limits: Limits, now: dt.datetime) -> Check:
     """That of the live equity, or of the run's backtest where there is no live file."""
     path = root.backtest_equity(run_id)
-    if equity.path is not None or equity.fault is not None or not path.is_file():
+    has_live = equity.path is not None or equity.fault is not None
+    if not has_live and not path.is_file():
+        columns = ", ".join(EQUITY_COLUMNS)
+        live = f"{equity.folder / equity.kind}.(csv|parquet|jsonl) with {columns}"
+        return without_data("drawdown", f"there is no {live}, and no backtest of the run")
+    if has_live:
         return _on(equity, "drawdown", lambda rows, data: drawdown_check(rows, limits.max_drawdown, now, data=data))
     rows = read_live(path)
     name = next((column for column in BACKTEST_EQUITY_COLUMNS if column in rows.columns), None)

@@ -345,6 +345,15 @@ def test_fills_of_an_unknown_blueprint_and_damaged_blueprints_halt(
         assert _checks(live, capsys)[1]["live_edge"]["status"] == "HALT"
 
 
+def test_without_a_live_account_and_a_backtest_the_drawdown_is_unknown_and_both_are_named(
+    live: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (live.root.live("r1") / "equity.csv").unlink()
+    check = _checks(live, capsys)[1]["drawdown"]
+    assert check["status"] == "WARN"
+    assert "equity.(csv|parquet|jsonl) with timestamp, equity_usd, and no backtest of the run" in check["text"]
+
+
 @pytest.mark.parametrize(("lowest", "status"), [(95.0, "PASS"), (87.5, "WARN"), (80.0, "HALT")])
 def test_without_a_live_account_the_drawdown_is_that_of_the_backtest_and_said_so(
     live: Desk, capsys: pytest.CaptureFixture[str], lowest: float, status: str

@@ -105,6 +105,29 @@ def test_spans_part_the_trades_and_the_planted_edge_earns(traded) -> None:
     assert shock.filter(pl.col("span") == "whole")["expectancy_low"].item() > 0
 
 
+def test_the_kill_switch_takes_the_drawdown_of_the_accounts_equity(traded) -> None:
+    desk, _ = traded
+    peak, deepest = 0.0, 0.0
+    for equity in table(desk, "run_20250228", "equity")["equity"]:
+        peak = max(peak, equity)
+        deepest = max(deepest, 1 - equity / peak)
+    assert deepest > 0
+    for limit, status in (
+        (deepest / 2, "HALT"),
+        (-deepest / 2, "HALT"),
+        (deepest * 1.1, "WARN"),
+        (deepest * 2, "PASS"),
+    ):
+        told = desk.command(
+            *("kill-switch", "--run-id", "run_20250228", "--symbol", "BTCUSDT", "--now", "2024-09-01T00:00:00Z"),
+            *("--max-drawdown", repr(limit), "--json"),
+        )
+        check = next(one for one in json.loads(told.stdout)["checks"] if one["name"] == "drawdown")
+        assert check["status"] == status
+        assert check["value"] == pytest.approx(deepest)
+        assert "there is no live account" in check["text"]
+
+
 @pytest.fixture(scope="module")
 def own(traded):
     """The desk after the run's own blueprints were traded in the place of the strategies, and what that printed."""

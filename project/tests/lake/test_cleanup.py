@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from backtest.errors import DataError, MisuseError, RunError
-from backtest.lake.cleanup import clean_all_data, clean_runtime, contents
+from backtest.lake.cleanup import Removal, clean_all_data, clean_runtime, contents
 from backtest.lake.paths import DataRoot
 
 
@@ -92,6 +93,22 @@ def test_a_link_is_removed_and_its_target_is_not(root: DataRoot, tmp_path: Path)
     (root.path / "runs" / "linked_run").symlink_to(outside)
     clean_runtime(root)
     assert not (root.path / "runs").exists()
+    assert (outside / "precious.txt").read_text() == "12345"
+
+
+@pytest.mark.parametrize("clean", [clean_runtime, clean_all_data])
+def test_names_with_spaces_line_breaks_and_shell_syntax_are_removed_and_links_among_them_not_followed(
+    root: DataRoot, tmp_path: Path, clean: Callable[[DataRoot], list[Removal]]
+) -> None:
+    outside = tmp_path / "out side\n"
+    _write(outside / "precious.txt")
+    for name in ("a b", "line\nbreak", "$(touch x); rm -rf *", "-rf", "*", "'\"", "\udcff"):
+        folder = root.path / "runs" / "r1" / name
+        _write(folder / name)
+        (folder / f"{name} link").symlink_to(outside, target_is_directory=True)
+    clean(root)
+    assert not (root.path / "runs").exists()
+    assert [path.name for path in tmp_path.rglob("*") if path.name == "x"] == []
     assert (outside / "precious.txt").read_text() == "12345"
 
 

@@ -31,3 +31,8 @@ def test_the_verdict_is_the_gravest_check_and_no_check_at_all_halts() -> None:
         checks = [Check("x", status, "") for status in statuses]
         assert EXIT_CODES[verdict(checks)] == max(EXIT_CODES[status] for status in statuses)
     assert verdict([]) == "HALT"
+
+
+def test_values_are_told_in_four_digits_and_whole_numbers_in_full() -> None:
+    told = [against_limit("x", value, 3.0, "bars", data="d").text for value in (183694.0, 0.016945638, 12345.6)]
+    assert told == ["183,694 of at most 3 bars", "0.01695 of at most 3 bars", "12,346 of at most 3 bars"]
