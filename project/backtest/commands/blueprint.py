@@ -64,6 +64,8 @@ def validate(file_or_run: FileOrRun, as_json: AsJson = False) -> None:
     if found:
         show_table(blueprint_table(found))
     print(f"{len(found)} blueprint{'' if len(found) == 1 else 's'} of {file_or_run}. No fault.")
+    if found:
+        print(f"Next: what one trades, and on which evidence: backtest blueprint show {found[0].blueprint_id}")
 
 
 def show(blueprint_id: BlueprintId, as_json: AsJson = False) -> None:
@@ -81,6 +83,7 @@ def show(blueprint_id: BlueprintId, as_json: AsJson = False) -> None:
         print_json(found.model_dump(mode="json"))
     else:
         print(blueprint_text(found, certificates_of(root, found)))
+        print(f"\nNext: trade it in its run: backtest simulate --run-id {found.run_id} --strategies {blueprint_id}")
 
 
 def diff(first: First, second: Second, as_json: AsJson = False) -> None:

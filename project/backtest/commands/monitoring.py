@@ -150,6 +150,7 @@ def monitor_feature_drift(
         f"{live[1]:%Y-%m-%d %H:%M} UTC against {reference[0]:%Y-%m-%d %H:%M} to {reference[1]:%Y-%m-%d %H:%M} UTC, judged by "
         f"{report.history_days} days of history"
     )
+    print(f"Next: may trading go on: backtest kill-switch --run-id {run_id} --symbol {symbol}")
     raise typer.Exit(1 if report.drifted else 0)
 
 
@@ -237,6 +238,11 @@ def _kill_switch(
             print(f"HALT: {check.name}: {check.text}", file=sys.stderr)
     if unwritten is None:
         print(f"written: {root.kill_switch_status(run_id)}", file=sys.stderr)
+        if report.status != "PASS":
+            print(
+                f"Next: what is old, and how to mend it: backtest monitor-data-freshness --symbols {symbol}",
+                file=sys.stderr,
+            )
         return EXIT_CODES[report.status]
     print(f"HALT: {unwritten}", file=sys.stderr)
     return HALT

@@ -74,7 +74,8 @@ def list_runs(as_json: AsJson = False) -> None:
     ]
     columns = ("run", "status", "started (UTC)", "window", "symbols", "hypotheses", "passed", "duration")
     show_table(plain_table(f"Runs in {root.path}", columns, rows, right=("hypotheses", "passed", "duration")))
-    print(f"Next: how one went: backtest runs show {runs[-1].run_id}; what it found: backtest candidates --run-id RUN")
+    last = runs[-1].run_id
+    print(f"Next: how one went: backtest runs show {last}; what it found: backtest candidates --run-id {last}")
 
 
 def show(run_id: RunIdArgument, as_json: AsJson = False) -> None:
@@ -174,6 +175,10 @@ def _print_details(details: RunDetails) -> None:
     for instance, lines in details.log_ends.items():
         print(f"\nEnd of the log of {instance}:")
         print("\n".join(f"  {line}" for line in lines) if lines else "  (empty)")
+    if run.status == "finished" and run.n_hypotheses:
+        print(
+            f"Next: what it found: backtest candidates --run-id {run.run_id}; its pages: backtest report --run-id {run.run_id}"
+        )
 
 
 def _print_causes(found: Sequence[Cause], *, has_changes: bool) -> None:

@@ -1,8 +1,8 @@
-"""`spec check` and `spec show`: what is researched, and whether it says so soundly."""
+"""`spec check`, `spec list` and `spec show`: what is researched, and whether it says so soundly."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the `spec` group."""
     group = typer.Typer(help="Check and show the definitions under spec/.", no_args_is_help=True)
     group.command("check")(check)
+    group.command("list")(list_definitions)
     group.command("show")(show)
     app.add_typer(group, name="spec")
 
@@ -40,6 +41,42 @@ def check(as_json: AsJson = False) -> None:
         f"{len(spec.filters)} filters, {len(spec.strategies)} strategies. No fault. Ontology hash {spec.ontology_hash}"
     )
     print("Next: what follows from a definition: backtest spec show NAME")
+
+
+def list_definitions(
+    kind: Annotated[str | None, typer.Argument(help=f"One of {', '.join(PARTS)}; all of them where left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every definition with its sentence.
+
+    Example: backtest spec list filters
+    """
+    from backtest.errors import MisuseError, did_you_mean
+    from backtest.spec.loader import load_spec
+
+    if kind is not None and kind not in PARTS:
+        raise MisuseError(f"kind {kind[:40]!r} is none.{did_you_mean(kind, PARTS)} There are: {', '.join(PARTS)}.")
+    spec = load_spec(spec_root())
+    rows = [
+        {"name": name, "kind": part, "description": _sentence(found)}
+        for part in PARTS
+        if kind in (None, part)
+        for name, found in getattr(spec, part).items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        told = [f"{row['name']:<{width}}", *([] if kind else [f"{row['kind']:<10}"]), row["description"]]
+        print("  ".join(told).rstrip())
+    print("Next: what follows from one: backtest spec show NAME")
+
+
+def _sentence(definition: Any) -> str:
+    """What a definition says of itself, on one line."""
+    model = getattr(definition, "model", definition)
+    return " ".join(str(model.description).split())
 
 
 def show(name: Name, as_json: AsJson = False) -> None:

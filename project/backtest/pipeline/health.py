@@ -213,11 +213,12 @@ def _gaps(root: DataRoot, symbol: str) -> Iterator[HealthFinding]:
     bars, gaps = int(quality["bars"].sum()), int(quality["gap_bars"].sum())
     if gaps:
         share, month = gaps / (bars + gaps), worst[0]["month"]
+        told = f"{max(share, 1e-4):.2%}"  # a gap is never told as none
         longest = max(quality["longest_gap_bars"])
         yield HealthFinding(
             "lake",
             "warning" if share > MANY_GAPS_SHARE else "note",
-            f"{symbol}: {gaps:,} of {bars + gaps:,} bars ({share:.2%}) are gaps, the longest {longest:,} bars, most in {month}",
+            f"{symbol}: {gaps:,} of {bars + gaps:,} bars ({told}) are gaps, the longest {longest:,} bars, most in {month}",
             f"fetch that month again: make run SYMBOLS={symbol} START={month}-01 END={_last_day(month)}",
         )
 
