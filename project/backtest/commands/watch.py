@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,20 @@ ADDRESSES_VARIABLE = "BACKTEST_ALERT_URLS"
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command("watch")(watch)
+
+
+@contextlib.contextmanager
+def _refusal_is_halt(once: bool) -> Iterator[None]:
+    """A round that cannot be made must not end like one that warns."""
+    from backtest.errors import BacktestError
+    from backtest.monitoring.kill_switch import EXIT_CODES
+
+    try:
+        yield
+    except BacktestError as fault:
+        if once:
+            fault.exit_code = EXIT_CODES["HALT"]
+        raise
 
 
 def watch(
@@ -49,7 +65,8 @@ def watch(
 ) -> None:
     """Repeat the kill switch's checks until stopped (SIGTERM, Ctrl-C): a JSON line a check, metrics, alerts on change.
 
-    Without symbols, all of the run. Exit code 0 when stopped; with --once 0 PASS, 1 WARN, 2 HALT.
+    Without symbols, all of the run. Exit code 0 when stopped; with --once 0 PASS, 1 WARN, 2 HALT or a round
+    that cannot be made.
 
     Example: backtest watch --run-id run_20250228 --every-seconds 300 --metrics-file /var/lib/node_exporter/backtest.prom
     """
@@ -61,20 +78,21 @@ def watch(
 
     if metrics_file is not None and metrics_file.suffix != ".prom":
         raise MisuseError(f"{metrics_file} does not end with .prom, so node exporter would not read it.")
-    root = DataRoot.from_environment()
-    addresses, origin = watching.read_addresses(os.environ.get(ADDRESSES_VARIABLE), alert_urls_file)
-    settings = watching.WatchSettings(
-        root=root,
-        spec_root=spec_root(),
-        run_id=checked_run_id(run_id),
-        symbols=watching.watched_symbols(root, run_id, parsed_symbols(symbols)),
-        limits=checked_limits(
-            max_staleness_bars, max_drawdown, max_slippage_ratio, max_funding_bps, max_position_usd, max_exposure
-        ),
-        every_seconds=every_seconds,
-        channels=channels_of(addresses, origin),
-        metrics_file=metrics_file,
-    )
+    with _refusal_is_halt(once):
+        root = DataRoot.from_environment()
+        addresses, origin = watching.read_addresses(os.environ.get(ADDRESSES_VARIABLE), alert_urls_file)
+        settings = watching.WatchSettings(
+            root=root,
+            spec_root=spec_root(),
+            run_id=checked_run_id(run_id),
+            symbols=watching.watched_symbols(root, run_id, parsed_symbols(symbols)),
+            limits=checked_limits(
+                max_staleness_bars, max_drawdown, max_slippage_ratio, max_funding_bps, max_position_usd, max_exposure
+            ),
+            every_seconds=every_seconds,
+            channels=channels_of(addresses, origin),
+            metrics_file=metrics_file,
+        )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())

@@ -129,12 +129,12 @@ def judged_window(
     obstacles = []
     overlap = min(end, searched.end) - max(start, searched.start)
     if overlap > dt.timedelta(0):
-        obstacles.append(f"it shares {overlap / DAY:g} days with the discovery window {_span(searched)}")
+        obstacles.append(f"it shares {_days(overlap)} with the discovery window {_span(searched)}")
     elif distance < searched.embargo:
         side = "before" if is_before else "after"
         obstacles.append(
-            f"it lies {distance / DAY:g} days {side} the discovery window {_span(searched)}, inside its embargo of "
-            f"{searched.embargo / DAY:g} days"
+            f"it lies {_days(distance)} {side} the discovery window {_span(searched)}, inside its embargo of "
+            f"{_days(searched.embargo)}"
         )
     if openings is not None and openings.share_left < LEAST_SHARE:
         obstacles.append(
@@ -148,6 +148,11 @@ def first_free_day(searched: SearchedWindow) -> dt.date:
     """First whole day after the searched window and its embargo."""
     free = searched.end + searched.embargo
     return free.date() if free == _midnight(free.date()) else free.date() + DAY
+
+
+def _days(length: dt.timedelta) -> str:
+    days = length / DAY
+    return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
 def _span(searched: SearchedWindow) -> str:

@@ -15,7 +15,7 @@ from backtest.lake.months import month_files, read_months
 from backtest.lake.paths import DataRoot, checked_symbol
 from backtest.outside_bytes import parsed_json
 from backtest.pipeline.frames import BAR, FEATURES_HASH, features_hash
-from backtest.pipeline.history import manifest_of
+from backtest.pipeline.history import manifest_of, shown_symbols
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,7 +87,9 @@ def examine_drift(root: DataRoot, spec_root: Path, run_id: str, symbol: str, win
     manifest = manifest_of(root, run_id)
     symbols = manifest.get("symbols")
     if not isinstance(symbols, list) or checked_symbol(symbol) not in symbols:
-        raise RunError(f"{symbol} is not among the symbols of run {run_id}: {symbols}. Name one of them: --symbol …")
+        raise RunError(
+            f"{symbol} is not among the symbols of run {run_id}: {shown_symbols(symbols)}. Name one: --symbol …"
+        )
     spec = load_spec(spec_root)
     frame = _newest_features(root, spec, symbol, windows)
     values = {name: frame[name].to_numpy() for name in spec.features}

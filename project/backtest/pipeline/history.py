@@ -297,3 +297,8 @@ def _count(value: Any) -> int | None:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def shown_symbols(symbols: object) -> str:
+    """The symbols of a manifest as text, also where it is a damaged one."""
+    return ", ".join(map(str, symbols)) if isinstance(symbols, list) and symbols else repr(symbols)[:60]

@@ -32,7 +32,7 @@ from backtest.monitoring.kill_switch import (
     without_data,
 )
 from backtest.monitoring.live_account import EQUITY_COLUMNS, FILL_COLUMNS, sound_equity, sound_fills
-from backtest.pipeline.history import manifest_of
+from backtest.pipeline.history import manifest_of, shown_symbols
 
 if TYPE_CHECKING:
     import polars as pl
@@ -155,7 +155,7 @@ def _run_check(root: DataRoot, run_id: str, symbol: str) -> Check:
         )
     symbols = manifest.get("symbols")
     if not isinstance(symbols, list) or symbol not in symbols:
-        return broken("run", f"{symbol} is not among its symbols: {symbols}")
+        return broken("run", f"{symbol} is not among its symbols: {shown_symbols(symbols)}")
     return Check("run", "PASS", "finished, and one of its symbols", data=f"runs/{run_id}/run_manifest.json")
 
 
