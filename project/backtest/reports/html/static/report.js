@@ -67,7 +67,8 @@
 
   // -- numbers ----------------------------------------------------------------------------------------------
   const NOTHING = "\u2013", MINUS = "\u2212";
-  const minus = (text) => text.replace(/^-/, MINUS).replace("e-", "e" + MINUS);
+  // A real minus sign, and none on what is rounded to zero.
+  const minus = (text) => text.replace(/^-/, /[1-9]/.test(text) ? MINUS : "").replace("e-", "e" + MINUS);
   const fixed = (value, decimals) => value === null ? NOTHING : minus(value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }));
   const small = (value) => value === null ? NOTHING : value === 0 ? "0" : Math.abs(value) < 1e-3 ? minus(value.toExponential(1)) : String(Number(value.toPrecision(2)));
   const share = (value) => value === null ? NOTHING : `${fixed(value * 100, 0)}\u2009%`;
