@@ -76,9 +76,9 @@ def event_study_figure(
     frame = Frame(width=860, height=360, left=52, top=30, bottom=42)
     minutes = [offset * BAR_MINUTES for offset in offsets_bars]
     every = [*discovery.mean, *discovery.low, *discovery.high]
-    for other in (confirmation, placebo, without):
-        if other is not None:
-            every += [*other.mean, *other.low, *other.high]
+    # Of the confirmation and of what a filter leaves out only the means are drawn, of the placebo only the band.
+    every += [value for other in (confirmation, without) if other is not None for value in other.mean]
+    every += [*placebo.low, *placebo.high] if placebo is not None else []
     x, y = frame.x(minutes[0], minutes[-1]), frame.y(*widened(every, include=(0.0, cost_bps)))
     hold = horizon_bars * BAR_MINUTES
     parts = [
@@ -580,7 +580,7 @@ def monthly_figure(
             )
     every = max(1, math.ceil(len(months) / 12))
     ticks = [
-        (x(index), f"{month:%b}" if month.month != 1 and len(months) <= 24 else f"{month:%Y}")
+        (x(index), f"{month:%Y}" if month.month == 1 else f"{month:%b}" if len(months) <= 24 else f"{month:%b %y}")
         for index, month in enumerate(months)
         if index % every == 0
     ]

@@ -159,6 +159,25 @@ def test_a_hypothesis_without_a_page_is_shown_with_its_gates(opened: Open) -> No
     assert page.locator("#hypothesis-command").inner_text().endswith("--run-id plain")
 
 
+def test_what_rounds_to_zero_has_no_sign(opened: Open) -> None:
+    page = opened("plain/hypothesis.html#7")
+    told = page.evaluate(
+        """async () => {
+            const told = [];
+            for (let row = 0; row < 260; row += 1) {
+                window.location.hash = `#${row}`;
+                window.dispatchEvent(new HashChangeEvent("hashchange"));
+                told.push(...[...document.querySelectorAll("#hypothesis td.num")].map((cell) => cell.textContent));
+            }
+            return told;
+        }"""
+    )
+    zeros = [text for text in told if re.fullmatch(r"[-\u2212]?0\.0+", text)]
+    assert len(zeros) > 10
+    assert not [text for text in zeros if not text.startswith("0")]
+    assert any(text.startswith("\u2212") for text in told)
+
+
 def test_dark_follows_the_system_and_the_button_and_is_kept(opened: Open) -> None:
     def paper(page: Page) -> str:
         return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))

@@ -16,6 +16,7 @@ from backtest.reports.html.pages.selection import file_name
 from backtest.reports.html.pages.verdict import where
 from backtest.reports.html.rendering import page
 from backtest.reports.html.results import CandidateStudy, Missing, Occurrence, RunResults
+from backtest.reports.html.svg import signed
 from backtest.spec.models import ALL_STATES, horizon_bars
 
 if TYPE_CHECKING:
@@ -379,7 +380,7 @@ def _gates(row: Mapping[str, Any], profile: GateProfile) -> list[dict[str, Any]]
             "passed": row[gate],
             "margin": "not computed"
             if (margin := row[gate.replace("gate_", "margin_", 1)]) is None
-            else MARGIN_TEXTS[gate].format(margin),
+            else signed(MARGIN_TEXTS[gate].format(margin)),
         }
         for gate in GATES
     ]

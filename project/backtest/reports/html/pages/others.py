@@ -45,6 +45,7 @@ FIGURES: Final = (
     ("break_even_cost", "bps", "break_even", "bps"),
     ("capacity_usd", "count", "capacity", "USD an order"),
     ("t_stat", "decimal", "t_stat", ""),
+    ("adjusted_t_stat", "decimal", "adjusted_t_stat", "which p and q rest on"),
     ("p_value", "small", "p_value", ""),
     ("q_value", "small", "q_value", ""),
     ("family_wise_p", "small", "family_wise", ""),

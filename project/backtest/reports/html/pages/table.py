@@ -42,6 +42,7 @@ NUMBERS: Final = (
     "confirmation_n_events",
     "confirmation_n_days",
     "t_stat",
+    "adjusted_t_stat",
     "p_value",
     "q_value",
     "family_wise_p",
@@ -57,7 +58,7 @@ NUMBERS: Final = (
 )
 PLACEBO: Final = ("placebo_mean", "placebo_p")
 DIGITS: Final = 2
-ONE_DECIMAL: Final = frozenset({"t_stat"})
+ONE_DECIMAL: Final = frozenset({"t_stat", "adjusted_t_stat"})
 BITS: Final = ("gate_tree_bh", "gate_tier_a", "is_confirmation_candidate")
 """After the gates; the last bit is set for a trade in the event's direction."""
 

@@ -67,7 +67,8 @@
 
   // -- numbers ----------------------------------------------------------------------------------------------
   const NOTHING = "\u2013", MINUS = "\u2212";
-  const minus = (text) => text.replace(/^-/, MINUS).replace("e-", "e" + MINUS);
+  // A real minus sign, and none on what is rounded to zero.
+  const minus = (text) => text.replace(/^-/, /[1-9]/.test(text) ? MINUS : "").replace("e-", "e" + MINUS);
   const fixed = (value, decimals) => value === null ? NOTHING : minus(value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }));
   const small = (value) => value === null ? NOTHING : value === 0 ? "0" : Math.abs(value) < 1e-3 ? minus(value.toExponential(1)) : String(Number(value.toPrecision(2)));
   const share = (value) => value === null ? NOTHING : `${fixed(value * 100, 0)}\u2009%`;
@@ -260,11 +261,11 @@
       if (!isThere) return;
       const column = (name) => all.columns[name][row];
       document.getElementById("hypothesis-title").textContent = `${textOf("event_type", row)} ${words(textOf("template_verb", row))} ${textOf("horizon", row)}`;
-      const state = textOf("state_id", row), symbol = textOf("symbol", row), mirror = textOf("mirror_verb", row);
+      const state = textOf("state_id", row), symbol = textOf("symbol", row), mirror = textOf("mirror_verb", row), isFilter = state === textOf("template_verb", row);
       document.getElementById("hypothesis-what").textContent =
         `${bits(row) & (1 << (all.gates.length + 3)) ? "With" : "Against"} the event, held at most ${textOf("horizon", row)}, ` +
-        `${state === "all" ? "in all states" : `in state ${words(state)}`}, ${symbol === "POOLED" ? "all symbols pooled" : symbol}` +
-        `${mirror ? `; its mirror is ${words(mirror)}` : ""}. Verdict: ${verdictOf(row) === "passed" ? "passed every gate" : verdictOf(row) === "not tested" ? "not tested, too few events" : `failed first at ${verdictOf(row)}`}.`;
+        `${state === "all" ? "in all states" : isFilter ? `where the filter ${words(state)} holds against where it does not` : `in state ${words(state)}`}, ${symbol === "POOLED" ? "all symbols pooled" : symbol}` +
+        `${mirror && !isFilter ? `; its mirror is ${words(mirror)}` : ""}. Verdict: ${verdictOf(row) === "passed" ? "passed every gate" : verdictOf(row) === "not tested" ? "not tested, too few events" : `failed first at ${verdictOf(row)}`}.`;
       for (const cell of sheet.querySelectorAll("[data-figure]")) cell.textContent = shown[cell.dataset.kind](column(cell.dataset.figure));
       for (const cell of sheet.querySelectorAll("[data-text]")) cell.textContent = textOf(cell.dataset.text, row) || NOTHING;
       const body = document.getElementById("hypothesis-gates");
