@@ -311,10 +311,13 @@ def _changed_outputs(root: DataRoot, record_path: Path, *, shared: bool) -> Iter
         path = root.path / name
         if name.startswith(SHARED_LAKE) != shared or not path.is_relative_to(root.path) or ".." in path.parts:
             continue
-        if not path.is_file():
-            wrong.append(f"{name} is gone")
-        elif content_hash(path) != digest:
-            wrong.append(f"{name} has other content than recorded")
+        try:
+            if not path.is_file():
+                wrong.append(f"{name} is gone")
+            elif content_hash(path) != digest:
+                wrong.append(f"{name} has other content than recorded")
+        except OSError as fault:
+            wrong.append(f"{name[:100]} cannot be read: {fault.strerror or fault}")
     if wrong:
         made_by = record.get("instance") or record_path.stem
         remedy = "make discover-edges-from-raw, which makes again what differs" + (

@@ -345,7 +345,10 @@ class _Run:
         outputs = record.get("outputs")
         if not isinstance(outputs, dict):
             return ["the earlier record is unreadable"]
-        found = self._files.of(self._plan.root.path / name for name in outputs)
+        try:
+            found = self._files.of(self._plan.root.path / name for name in outputs)
+        except (DataError, ValueError):
+            return ["an earlier output is unreadable"]
         for name, digest in sorted(outputs.items()):
             actual = found[self._plan.root.path / name]
             if actual != digest:
@@ -499,10 +502,20 @@ class _Run:
             if stage.shared or not report.is_done:
                 continue
             superseded = [name for name in self._made_before.get(report.instance, ()) if name not in made]
+            superseded = [name for name in superseded if self._is_inside(name)]
             for name in superseded:
-                (self._plan.root.path / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+                    (self._plan.root.path / name).unlink(missing_ok=True)
             if superseded:
                 self._warn(f"{report.instance} no longer makes {', '.join(superseded[:3])}: removed {len(superseded)}")
+
+    def _is_inside(self, name: str) -> bool:
+        """Whether a file that a manifest names, which may be a damaged one, lies in the data root."""
+        root = self._plan.root.path.resolve()
+        try:
+            return (root / name).parent.resolve().is_relative_to(root)
+        except (OSError, ValueError):
+            return False
 
     @contextlib.contextmanager
     def _holding_shared(self, instance: str) -> Iterator[None]:

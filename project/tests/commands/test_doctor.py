@@ -108,6 +108,14 @@ def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys
     assert "candidates.parquet is gone" in texts[1]
 
 
+def test_an_output_whose_name_no_file_can_have_is_a_finding(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = {"runs/" + "9" * 5_000: "ab"}
+    write_json(sound.root.run("r1") / "candidates.json", {"status": "cached", "outputs": outputs, "run_id": "r1"})
+    code, findings = _findings(sound, capsys, "--deep")
+    assert code == 1
+    assert "cannot be read: File name too long" in _worst(findings)[0]["text"]
+
+
 def test_a_damaged_raw_file_is_found_by_reading_it(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     path = sound.root.raw("binance", "perp", "BTCUSDT", "ohlcv_5m") / "year=2024" / "month=01" / "monthly.parquet"
     write_parquet(path, pl.DataFrame({"close": [1.0] * 100}))

@@ -216,3 +216,15 @@ def test_stale_files_of_a_run_are_removed_when_no_longer_made(lake: ToyLake):
     assert [path.name for path in sorted(lake.root.run_lake("toy").iterdir())] == ["part0.json"]
     assert "parts no longer makes lake/runs/toy/part1.json" in lake.manifest()["warnings"][0]
     assert read_json(lake.root.run_lake("toy") / "part0.json") == 0
+
+
+def test_a_manifest_that_names_files_outside_the_data_root_makes_nothing_there_go(ran: ToyLake, tmp_path: Path):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("12345")
+    (ran.root.path / "link").symlink_to(tmp_path, target_is_directory=True)
+    path = ran.root.run("toy") / "total.json"
+    record = read_json(path)
+    names = (str(precious), f"{os.path.relpath(precious, ran.root.path)}", "link/precious.txt", "x" * 5_000, "a\0b")
+    write_json(path, {**record, "outputs": {**record["outputs"], **dict.fromkeys(names, "ab")}})
+    assert ran.run(cache=True).status == "finished"
+    assert precious.read_text() == "12345"
