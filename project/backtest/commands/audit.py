@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backtest.command_options import Symbols, Workers, parsed_symbols, spec_root
+from backtest.terminal_output import show
 
 if TYPE_CHECKING:
     from backtest.pipeline.audits import LookAheadReport
@@ -81,8 +81,10 @@ def warmup(symbols: Symbols = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"features": measured, "changed": [row.feature for row in changed]})
     else:
-        _show(warm_up_table(measured))
+        show(warm_up_table(measured))
         print(f"{len(changed)} of {len(measured)} features change by more than rounding ({ROUNDING:g}).")
+        if changed:
+            print(f"Next: what one is made of: backtest spec show {changed[0].feature}")
     if changed:
         raise typer.Exit(1)
 
@@ -90,7 +92,7 @@ def warmup(symbols: Symbols = None, as_json: AsJson = False) -> None:
 def _print_look_ahead(report: LookAheadReport) -> None:
     from backtest.reports.audits import look_ahead_table
 
-    _show(look_ahead_table(report.checks))
+    show(look_ahead_table(report.checks))
     behind = sum(cut.event_type is not None for cut in report.cuts)
     checked = sum(check.checked for check in report.checks)
     verdict = f"{report.mismatches:,} MISMATCHES" if report.mismatches else "no mismatch"
@@ -113,10 +115,3 @@ def _print_json(value: object) -> None:
         raise TypeError(f"{type(found).__name__} has no JSON form")
 
     print(json.dumps(value, default=plain, indent=2, allow_nan=False))
-
-
-def _show(table: object) -> None:
-    from rich.console import Console
-
-    # A pipe has no width of its own; a table cut to 80 columns would lose figures.
-    Console(width=None if sys.stdout.isatty() else 190, highlight=False).print(table)

@@ -319,7 +319,12 @@ def validate_oos_window(
     for obstacle in verdict.obstacles:
         print(f"NOT out of sample: {eval_start} … {eval_end}: {obstacle}", file=sys.stderr)
     if not verdict.is_free:
-        print(f"The first day free of the run's search is {first_free_day(searched)}.", file=sys.stderr)
+        free = first_free_day(searched)
+        print(
+            f"The first day free of the run's search is {free}.\n"
+            f"Next: backtest validate-oos-window --run-id {run_id} --eval-start {free} --eval-end YYYY-MM-DD",
+            file=sys.stderr,
+        )
     raise typer.Exit(0 if verdict.is_free else 1)
 
 

@@ -131,6 +131,8 @@ def diff(first: RunIdArgument, second: RunIdArgument, as_json: AsJson = False) -
         if len(changes) > MAX_LISTED:
             print(f"… and {len(changes) - MAX_LISTED:,} more; all of them: backtest runs diff {first} {second} --json")
     _print_causes(found, has_changes=len(changes) > 0)
+    if len(changes):
+        print(f"Next: why one passed or not: backtest explain {changes['candidate_id'][0]} --run-id {second}")
 
 
 def _print_details(details: RunDetails) -> None:
