@@ -69,6 +69,13 @@ def test_a_damaged_manifest_is_listed_and_hides_no_other_run(
     assert found["r2"]["status"] != "finished"
 
 
+def test_a_duration_no_float_holds_is_not_told(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.write_run("r1", duration_seconds=10**400, stages={"clean": {"status": "cached", "duration_seconds": 10**400}})
+    assert desk.run("runs") == 0
+    assert desk.run("runs", "show", "r1") == 0
+    assert "finished" in capsys.readouterr().out
+
+
 def test_show_tells_stages_warnings_and_the_end_of_the_failing_log(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
