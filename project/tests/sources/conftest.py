@@ -82,6 +82,8 @@ class Venue:
 class Server(http.server.ThreadingHTTPServer):
     """Says nothing of clients that leave in the middle of an answer: stderr is what the command under test prints."""
 
+    request_queue_size = 128  # five, the default, are too few for a client that opens many at once on a busy machine
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
