@@ -55,7 +55,7 @@ def _evidence_rows(entry: Blueprint) -> dict[str, str]:
 
     confirmed_on = f"{entry.confirmation_n_events:,} events on {entry.confirmation_n_days:,} days"
     return {
-        "search": f"run {entry.run_id}, {entry.discovery_start} … {entry.discovery_end}, scope {_scope(entry)}",
+        "search": f"run {entry.run_id}, from {entry.discovery_start} to before {entry.discovery_end}, scope {_scope(entry)}",
         "trades": f"{entry.n_events:,} on {entry.n_days:,} days, worth {entry.effective_n_days:.0f} equal days",
         "estimate": f"{bps(entry.posterior_mean)}, 90 % between {bps(entry.posterior_low)} and {bps(entry.posterior_high)} "
         f"(raw {bps(entry.expectancy)} ± {bps(entry.expectancy_standard_error)})",

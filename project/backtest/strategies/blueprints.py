@@ -62,7 +62,7 @@ class Evidence(Model):
 
     Figures are of the discovery fold, those called ``confirmation_…`` of the other one. ``effective_n_days`` is the number
     of equally weighted days that would make the same standard error possible: that of the t statistic's degrees of
-    freedom. ``discovery_start`` and ``discovery_end`` span all data the search has read, both folds.
+    freedom. ``discovery_start`` and ``discovery_end`` (exclusive) span all data the search has read, both folds.
     """
 
     run_id: str
