@@ -278,6 +278,9 @@ class SpecReader:
             for error in fault.errors(include_url=False):
                 self.faults.append(f"{name}: {_described(error, content)}")
             return None
+        except TypeError as fault:  # values of two fields that cannot be compared, such as 09:00 and 17:00Z
+            self.faults.append(f"{name}: two of its values do not go together: {fault}")
+            return None
 
     def _single(self, stem: str, adapter: TypeAdapter[Any]) -> Any:
         name = f"{stem}.yaml"

@@ -129,6 +129,12 @@ def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:
             "opens at 18:00, not before it closes at 16:30",
         ),
         (
+            "calendars/sessions.yaml",
+            'opens: "08:00"',
+            'opens: "08:00Z"',
+            "calendars/sessions.yaml: two of its values do not go together: can't compare offset-naive",
+        ),
+        (
             "calendars/scheduled_news.yaml",
             "[\n      2020-01-29",
             "[\n      2019-01-29",
