@@ -147,6 +147,8 @@ def with_stamps(table: pl.DataFrame, file: str, defects: list[Defect]) -> pl.Dat
     return table.drop("_number", "_unit")
 
 
+PYTHON_DATES_MS: Final = (-62_135_596_800_000, 253_402_300_799_999)
+"""The years 1 to 9999."""
 _UNITS: Final = (
     (10**8, "seconds", pl.col("_number") * 1000),
     (10**11, "milliseconds", pl.col("_number")),
@@ -322,15 +324,25 @@ def _sorted_once_each(table: pl.DataFrame, dataset: str, file: str, defects: lis
 
 def reported(wrong: pl.DataFrame, name: str, file: str, found: str, done: str, prefix: str = "") -> list[Defect]:
     """One defect for each of the first rows, then one for all the others; `prefix` and `name` is the column that is shown."""
+    shown = wrong.head(SHOWN_ROWS)
     first = [
         Defect(file, int(row), f"{name} {_shown(value)} {found}", done)
-        for row, value in wrong.head(SHOWN_ROWS).select("row", f"{prefix}{name}").iter_rows()
+        for row, value in zip(shown["row"], _values(shown[f"{prefix}{name}"]), strict=True)
     ]
     if wrong.height > SHOWN_ROWS:
         n_more = wrong.height - SHOWN_ROWS
         row = int(wrong["row"][SHOWN_ROWS])
         first.append(Defect(file, row, f"and {n_more:,} more rows from here on whose {name} {found}", done, n_more))
     return first
+
+
+def _values(column: pl.Series) -> list[object]:
+    """What a column holds; of times that Python has no date for, the numbers they are kept as."""
+    if not isinstance(column.dtype, pl.Datetime):
+        return column.to_list()
+    has_date = column.dt.epoch("ms").is_between(*PYTHON_DATES_MS)
+    dates = column.set(~has_date.fill_null(value=True), None).to_list()
+    return [number if date is None else date for date, number in zip(dates, column.to_physical(), strict=True)]
 
 
 def _shown(value: object) -> str:

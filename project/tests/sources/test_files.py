@@ -39,6 +39,18 @@ def assert_five_bars(path: Path, layout: str, symbol: str | None = None) -> pl.D
     return frame
 
 
+@pytest.mark.parametrize("unit", ["ms", "us"])
+@pytest.mark.parametrize("stamp", [2**62, -(2**62)])
+def test_a_time_without_a_date_is_a_fault_of_its_row(tmp_path: Path, unit: str, stamp: int) -> None:
+    path = tmp_path / "bars.parquet"
+    bars = five_bars("timestamp", unit)
+    far = pl.Series("timestamp", [*bars["timestamp"].to_physical()[:-1], stamp]).cast(bars.schema["timestamp"])
+    bars.with_columns(far).write_parquet(path)
+    frame, _, defects = read_file(path, "perp", "ohlcv_5m", None)
+    assert len(frame) == 4
+    assert [(defect.row, str(stamp) in defect.found) for defect in defects] == [(5, True)]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".zip"])
 @pytest.mark.parametrize("has_header", [False, True])
 def test_binance_files_are_taken_plain_and_packed(
