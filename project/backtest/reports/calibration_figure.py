@@ -77,7 +77,7 @@ def _false_alarms(groups: Mapping[str, Any]) -> Iterator[str]:
     yield from _grid(axis, [0.0, 0.25, 0.5, 0.75, 1.0], "share of worlds with any discovery, %", vertical=True)
     line = f"{axis(NOMINAL):.1f}"
     yield f'<line x1="{line}" x2="{line}" y1="{TOP}" y2="{BOTTOM}" stroke="#555555" stroke-dasharray="4 3"/>'
-    yield _text(axis(NOMINAL) + 4, TOP + 10, "5 %", colour="#555")
+    yield _text(axis(NOMINAL) + 4, BOTTOM - 5, "5 %", colour="#555")
     step = (BOTTOM - TOP) / len(PROCEDURES)
     for row, (procedure, text) in enumerate(PROCEDURES.items()):
         middle = TOP + step * (row + 0.5)
@@ -117,7 +117,7 @@ def _power(groups: Mapping[str, Any]) -> Iterator[str]:
             yield _mark(mark, x, share(value), colour)
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.2"/>'
-        left, below = 620 + 200 * (place // 3), HEIGHT - 38 + 15 * (place % 3)
+        left, below = 560 + 235 * (place // 3), HEIGHT - 38 + 15 * (place % 3)
         yield _mark(mark, left, below - 4, colour)
         yield _text(left + 12, below, PROCEDURES[procedure])
 
