@@ -1,6 +1,7 @@
 """Files that are either the old one or the new one, never half of either.
 
-Everything is written beside its target under a temporary name, flushed to disk and renamed.
+Everything is written beside its target under a temporary name, flushed to disk (but for what is made again from other files)
+and renamed.
 """
 
 from __future__ import annotations

@@ -10,28 +10,12 @@ from backtest.lake.files import read_json
 from backtest.pipeline.markets import market_files, run_market
 from backtest.pipeline.run_tables import score_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+from backtest.pipeline.stages.scores import spec
 
 if TYPE_CHECKING:
     import polars as pl
 
 NEAREST_MISSES: Final = 10
-
-
-def spec(plan: Plan, _partition: str) -> str:
-    from backtest.spec.loader import load_spec
-
-    return load_spec(plan.spec_root).part_hash(
-        "columns",
-        "calendars",
-        "features",
-        "states",
-        "events",
-        "templates",
-        "filters",
-        "contracts",
-        "costs",
-        "discovery",
-    )
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
