@@ -7,54 +7,66 @@ from backtest.engine.records import NONE, Booleans, Floats, Integers, Records
 
 
 @machine_code
-def sort_by(keys: Integers, counts: Integers, order: Integers, spare: Integers, place: Integers) -> None:
-    """Sort `order` by each row of `keys`, the last one first in rank; equal ones stay as they were.
+def sort_by(keys: tuple[Integers, ...], counts: Integers, order: Integers, spare: Integers, place: Integers) -> None:
+    """Sort `order` by each of `keys`, the last one first in rank; equal ones stay as they were.
 
     Parameters
     ----------
-    keys : (m, s), each of row i at least 0 and below `counts[i]`.
+    keys : (s,) each, number k at least 0 and below `counts[k]`.
     order, spare : (s,) the rows to sort, and as much room.
     place : room for one more than the largest of `counts`.
     """
     for k in range(len(counts)):
         if counts[k] == 1:
             continue
-        for value in range(counts[k] + 1):
-            place[value] = 0
+        key = keys[k]
+        place[: counts[k] + 1] = 0
+        is_sorted, before = True, key[order[0]] if len(order) else 0
         for i in order:
-            place[keys[k, i] + 1] += 1
+            is_sorted = is_sorted and key[i] >= before
+            before = key[i]
+            place[before + 1] += 1
+        if is_sorted:
+            continue
         for value in range(counts[k]):
             place[value + 1] += place[value]
         for i in order:
-            spare[place[keys[k, i]]] = i
-            place[keys[k, i]] += 1
-        for number in range(len(order)):
-            order[number] = spare[number]
+            spare[place[key[i]]] = i
+            place[key[i]] += 1
+        order[:] = spare
 
 
 @machine_code
-def fill_signals(floats: Floats, integers: Integers, order: Integers, records: Records) -> None:
-    """Rows of SIGNAL from columns in the order of its fields: (9, s) and (7, s), of row and in the order of `order`."""
+def fill_signals(
+    floats: tuple[Floats, ...], integers: tuple[Integers, ...], steps: Integers, order: Integers, records: Records
+) -> None:
+    """Rows of SIGNAL in the order of `order`, from columns in the order of its fields without ``row``.
+
+    Parameters
+    ----------
+    floats, integers : (s,) each, or (1,) where all rows have the same value.
+    steps : 1 for each column of s values, 0 for each of one; first those of `floats`.
+    """
     for place in range(len(order)):
         i = order[place]
         record = records[place]
-        record.hedge_ratio = floats[0, i]
-        record.size_fraction = floats[1, i]
-        record.size_usd = floats[2, i]
-        record.close_target = floats[3, i]
-        record.close_stop = floats[4, i]
-        record.target_distance = floats[5, i]
-        record.stop_distance = floats[6, i]
-        record.target_price = floats[7, i]
-        record.stop_price = floats[8, i]
+        record.hedge_ratio = floats[0][i * steps[0]]
+        record.size_fraction = floats[1][i * steps[1]]
+        record.size_usd = floats[2][i * steps[2]]
+        record.close_target = floats[3][i * steps[3]]
+        record.close_stop = floats[4][i * steps[4]]
+        record.target_distance = floats[5][i * steps[5]]
+        record.stop_distance = floats[6][i * steps[6]]
+        record.target_price = floats[7][i * steps[7]]
+        record.stop_price = floats[8][i * steps[8]]
         record.row = i
-        record.strategy = integers[0, i]
-        record.instrument = integers[1, i]
-        record.hedge = integers[2, i]
-        record.entry_bar = integers[3, i]
-        record.horizon = integers[4, i]
-        record.side = integers[5, i]
-        record.mask = integers[6, i]
+        record.strategy = integers[0][i * steps[9]]
+        record.instrument = integers[1][i * steps[10]]
+        record.hedge = integers[2][i * steps[11]]
+        record.entry_bar = integers[3][i * steps[12]]
+        record.horizon = integers[4][i * steps[13]]
+        record.side = integers[5][i * steps[14]]
+        record.mask = integers[6][i * steps[15]]
 
 
 @machine_code
@@ -64,28 +76,25 @@ def complete(high: Floats, low: Floats, tainted: Booleans, decision_bar: Integer
     for i in range(len(ledger)):
         row = ledger[i]
         row.net = row.gross - (row.fees + row.spread + row.impact + row.funding + row.liquidation_fee)
+        j, start = row.instrument, row.entry_bar
+        is_tainted = False
+        for bar in range(decision_bar[row.signal], start):
+            is_tainted |= tainted[j, bar]
+        end = n_bars if row.exit_bar == NONE else row.exit_bar
+        highest, lowest = row.entry_reference, row.entry_reference
+        for bar in range(start, end):
+            is_wrong = tainted[j, bar]
+            # A comparison with NaN is false: missing bars change nothing.
+            highest = high[j, bar] if (high[j, bar] > highest) & (not is_wrong) else highest
+            lowest = low[j, bar] if (low[j, bar] < lowest) & (not is_wrong) else lowest
+            is_tainted |= is_wrong
         if row.exit_bar == NONE:
             # Planned, and not known to an account that stands at the last bar.
             row.reason, row.intrabar, row.ambiguous = 0, 0, 0
-        j = row.instrument
-        end = n_bars if row.exit_bar == NONE else row.exit_bar
-        highest, lowest = row.entry_reference, row.entry_reference
-        for bar in range(row.entry_bar, end):
-            if not tainted[j, bar]:
-                # A comparison with NaN is false: missing bars change nothing.
-                if high[j, bar] > highest:
-                    highest = high[j, bar]
-                if low[j, bar] < lowest:
-                    lowest = low[j, bar]
-        if row.exit_bar != NONE:
-            if row.exit_reference > highest:
-                highest = row.exit_reference
-            if row.exit_reference < lowest:
-                lowest = row.exit_reference
+        else:
+            is_tainted |= tainted[j, end]
+            highest, lowest = max(highest, row.exit_reference), min(lowest, row.exit_reference)
         up, down = highest / row.entry_reference - 1.0, 1.0 - lowest / row.entry_reference
         row.mfe = up if row.side > 0 else down
         row.mae = down if row.side > 0 else up
-        for bar in range(decision_bar[row.signal], end + 1 if end < n_bars else n_bars):
-            if tainted[j, bar]:
-                row.tainted = 1
-                break
+        row.tainted = is_tainted

@@ -59,13 +59,14 @@ TOO_SMALL = int(Outcome.TOO_SMALL)
 NO_EQUITY = int(Outcome.NO_EQUITY)
 
 
-def _dtype(floats: str, integers: str) -> np.dtype[Any]:
-    return np.dtype([(n, np.float64) for n in floats.split()] + [(n, np.int64) for n in integers.split()], align=True)
+def _dtype(floats: str, integers: str, integer: type[np.signedinteger[Any]] = np.int64) -> np.dtype[Any]:
+    return np.dtype([(n, np.float64) for n in floats.split()] + [(n, integer) for n in integers.split()], align=True)
 
 
 SIGNAL: Final = _dtype(
     "hedge_ratio size_fraction size_usd close_target close_stop target_distance stop_distance target_price stop_price",
     "row strategy instrument hedge entry_bar horizon side mask",
+    np.int32,
 )
 """A signal; prices and distances NaN, hedge and mask −1 where there is none."""
 RULE: Final = _dtype("tick lot min_notional half_spread liquidation_fee", "since")
@@ -86,7 +87,7 @@ initial_long … maintenance_short : margin rates of a spot market; NaN for a pe
 """
 STRATEGY: Final = _dtype("used", "legs")
 """Notional at entry of a strategy's open legs, and their number."""
-POSITION: Final = _dtype("trigger_price", "next_at exit_at place active queue found")
+POSITION: Final = _dtype("trigger_price", "next_at exit_at place active queue found", np.int32)
 """Of ledger row i: price of the resting order it leaves at, next row in the list of its exit's bar, that bar, its place in
 ``active``. ``active``, ``queue`` and ``found`` are lists of rows: those open, those with an order at this open, and those that
 are to be closed together."""

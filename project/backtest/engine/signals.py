@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
+
+LONGEST_HORIZON: Final = 2**30
+"""Bars; what lies behind the last bar is counted too, in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,11 @@ def _values(signals: Signals, market: Market) -> list[str]:
     need("instrument", _within(signals.instrument, 0, k), f"instruments are 0 … {k - 1}")
     need("decision_bar", _within(signals.decision_bar, 0, n), f"bars are 0 … {n - 1}")
     need("side", np.isin(signals.side, (-1, 1)), "a side is 1 or -1")
-    need("horizon_bars", signals.horizon_bars >= 1, "a horizon is at least one bar")
+    need(
+        "horizon_bars",
+        _within(signals.horizon_bars, 1, LONGEST_HORIZON + 1),
+        f"a horizon is at least one bar, and at most {LONGEST_HORIZON}",
+    )
     if signals.entry_lag_bars is not None:
         need("entry_lag_bars", signals.entry_lag_bars >= 1, "a signal at a close fills at the next open or later")
     for name in ("weight", "hedge_ratio"):

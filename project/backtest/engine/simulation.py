@@ -194,36 +194,41 @@ def _rule_arrays(market: Market) -> tuple[NDArray[Any], Floats, Floats]:
 def _signal_records(market: Market, signals: Signals, account: Account) -> NDArray[Any]:
     """Signals in the order in which they are filled, with sizes as multiples of equity or USD."""
     from backtest.engine.arrays import fill_signals, sort_by
-    from backtest.engine.records import SIGNAL
+    from backtest.engine.records import NONE, SIGNAL
 
     n = len(signals)
-    fraction, usd = _sizes(market, signals, account)
+    entry_bar = signals.decision_bar + _given(signals.entry_lag_bars, 1)
+    # Whatever lies beyond the data is alike: none of it is filled.
+    entry_bar = np.minimum(entry_bar, market.n_bars)
     prices = ("close_target", "close_stop", "target_distance", "stop_distance", "target_price", "stop_price")
-    floats = np.empty((3 + len(prices), n))
-    for row, values in enumerate((_given(signals.hedge_ratio, 1.0), fraction, usd)):
-        floats[row] = values
-    for row, name in enumerate(prices, start=3):
-        floats[row] = _given(getattr(signals, name), np.nan)
-    integers = np.empty((7, n), dtype=np.int64)
-    for row, values in enumerate(
-        (
+    floats = tuple(
+        np.atleast_1d(np.ascontiguousarray(values, dtype=np.float64))
+        for values in (
+            _given(signals.hedge_ratio, 1.0),
+            *_sizes(market, signals, account),
+            *(_given(getattr(signals, name), np.nan) for name in prices),
+        )
+    )
+    integers = tuple(
+        np.atleast_1d(np.ascontiguousarray(values, dtype=np.int64))
+        for values in (
             signals.strategy,
             signals.instrument,
-            _given(signals.hedge_instrument, -1),
-            signals.decision_bar + _given(signals.entry_lag_bars, 1),
+            _given(signals.hedge_instrument, NONE),
+            entry_bar,
             signals.horizon_bars,
             signals.side,
-            _given(signals.invalidation, -1),
+            _given(signals.invalidation, NONE),
         )
-    ):
-        integers[row] = values
-    # By entry bar, strategy and instrument. Entries beyond the data come last, in any order: none is filled.
-    keys = np.stack([integers[1], integers[0], np.minimum(integers[3], market.n_bars)])
+    )
+    strategy, instrument, _hedge, entry_bar, *_ = integers
     counts = np.array([market.n_instruments, len(signals.strategies), market.n_bars + 1])
     order = np.arange(n)
-    sort_by(keys, counts, order, np.empty_like(order), np.empty(int(counts.max()) + 1, dtype=np.int64))
+    place = np.empty(int(counts.max()) + 1, dtype=np.int64)
+    sort_by((instrument, strategy, entry_bar), counts, order, np.empty_like(order), place)
+    steps = np.array([len(column) > 1 for column in (*floats, *integers)], dtype=np.int64)
     records = np.empty(n, dtype=SIGNAL)
-    fill_signals(floats, integers, order, records)
+    fill_signals(floats, integers, steps, order, records)
     return records
 
 
@@ -231,18 +236,26 @@ def _given(values: NDArray[Any] | None, otherwise: float) -> NDArray[Any] | floa
     return otherwise if values is None else values
 
 
-def _sizes(market: Market, signals: Signals, account: Account) -> tuple[Floats, Floats]:
+def _sizes(market: Market, signals: Signals, account: Account) -> tuple[Floats | float, Floats | float]:
     """Each signal's notional as a multiple of equity (NaN where it is not known) and in USD; the sum of both is meant."""
-    fraction, usd = np.zeros(len(signals)), np.zeros(len(signals))
-    for number, sizing in enumerate(account.sizings):
-        mine = signals.strategy == number if len(account.sizings) > 1 else np.ones(len(signals), dtype=bool)
-        own_fraction, own_usd = _size(sizing, market, signals, mine)
-        fraction[mine], usd[mine] = own_fraction, own_usd
-    weight = 1.0 if signals.weight is None else signals.weight
-    return fraction * weight, usd * weight
+    fraction: Floats | float
+    usd: Floats | float
+    if isinstance(account.sizing, tuple):
+        fraction, usd = np.zeros(len(signals)), np.zeros(len(signals))
+        for number, sizing in enumerate(account.sizing):
+            mine = signals.strategy == number
+            fraction[mine], usd[mine] = _size(sizing, market, signals, mine)
+    else:
+        fraction, usd = _size(account.sizing, market, signals, slice(None))
+    if signals.weight is not None:
+        fraction, usd = fraction * signals.weight, usd * signals.weight
+    return fraction, usd
 
 
-def _size(sizing: Sizing, market: Market, signals: Signals, mine: NDArray[np.bool_]) -> tuple[Floats | float, float]:
+def _size(
+    sizing: Sizing, market: Market, signals: Signals, mine: NDArray[np.bool_] | slice
+) -> tuple[Floats | float, float]:
+    """`_sizes` of the rows `mine`; one number where it is the same for all."""
     match sizing:
         case FixedFraction(fraction):
             return fraction, 0.0
