@@ -202,7 +202,7 @@ def _signal_records(market: Market, signals: Signals, account: Account) -> NDArr
     entry_bar = np.minimum(entry_bar, market.n_bars)
     prices = ("close_target", "close_stop", "target_distance", "stop_distance", "target_price", "stop_price")
     floats = tuple(
-        np.atleast_1d(np.ascontiguousarray(values, dtype=np.float64))
+        _column(values, np.float64)
         for values in (
             _given(signals.hedge_ratio, 1.0),
             *_sizes(market, signals, account),
@@ -210,7 +210,7 @@ def _signal_records(market: Market, signals: Signals, account: Account) -> NDArr
         )
     )
     integers = tuple(
-        np.atleast_1d(np.ascontiguousarray(values, dtype=np.int64))
+        _column(values, np.int64)
         for values in (
             signals.strategy,
             signals.instrument,
@@ -234,6 +234,11 @@ def _signal_records(market: Market, signals: Signals, account: Account) -> NDArr
 
 def _given(values: NDArray[Any] | None, otherwise: float) -> NDArray[Any] | float:
     return otherwise if values is None else values
+
+
+def _column(values: NDArray[Any] | float, kind: type[np.generic]) -> NDArray[Any]:
+    """As compiled code takes it: of one type and contiguous, and writable too, since Numba tells those apart."""
+    return np.atleast_1d(np.require(values, kind, ["C", "W"]))
 
 
 def _sizes(market: Market, signals: Signals, account: Account) -> tuple[Floats | float, Floats | float]:

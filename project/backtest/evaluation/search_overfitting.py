@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +18,14 @@ KEY = ("event_type", "policy", "horizon", "state_id")
 
 
 def search_overfitting(
-    candidates: pl.DataFrame, scores: pl.DataFrame, folds: Folds, n_blocks: int
+    candidates: pl.DataFrame, scores_of: Callable[[str], pl.DataFrame], folds: Folds, n_blocks: int
 ) -> dict[str, dict[str, Any]]:
     """Overfitting of the whole search (every tested hypothesis, on both sides where it has both) and of what passed.
 
     Parameters
     ----------
     candidates : `candidates.CANDIDATE_SCHEMA`, all of a search.
-    scores : `drift_free.DRIFT_FREE_SCHEMA`, over the whole window.
+    scores_of : the `drift_free.DRIFT_FREE_SCHEMA` of an event type, over the whole window; of one at a time.
     folds : the run's; blocks are of all days of its window, purged of as many days as its embargo has.
     n_blocks : int
 
@@ -40,38 +41,52 @@ def search_overfitting(
     every = pl.concat([both, mirrored])
     passed = tested.filter("gate_phase2_final").select(both.columns)
     return {
-        "search": as_json(_of_trials(every, scores, folds, n_blocks, after_costs=False)),
-        "passed": as_json(_of_trials(passed, scores, folds, n_blocks, after_costs=True)),
+        "search": as_json(_of_trials(every, scores_of, folds, n_blocks, after_costs=False)),
+        "passed": as_json(_of_trials(passed, scores_of, folds, n_blocks, after_costs=True)),
     }
 
 
 def _of_trials(
-    trials: pl.DataFrame, scores: pl.DataFrame, folds: Folds, n_blocks: int, *, after_costs: bool
+    trials: pl.DataFrame,
+    scores_of: Callable[[str], pl.DataFrame],
+    folds: Folds,
+    n_blocks: int,
+    *,
+    after_costs: bool,
 ) -> Overfitting:
-    owners = trials.with_row_index("trial").select("trial", *KEY, "direction", scope="symbol")
+    shape = (n_blocks, len(trials))
+    sums, squares, n_days = np.zeros(shape), np.zeros(shape), np.zeros(n_blocks)
+    for (event_type,), own in trials.with_row_index("place").group_by("event_type", maintain_order=True):
+        days = _earned(own, scores_of(str(event_type)), after_costs=after_costs)
+        at = own["place"].to_numpy()
+        sums[:, at], squares[:, at], n_days = block_sums(
+            days["earned"].to_numpy(),
+            days["day"].to_numpy().astype(np.int64),
+            days["trial"].to_numpy().astype(np.int64),
+            n_trials=len(own),
+            first=folds.first_discovery_day,
+            end=folds.confirmation_end_day,
+            n_blocks=n_blocks,
+            purge=folds.embargo_days,
+        )
+    return overfitting(sums, squares, n_days)
+
+
+def _earned(trials: pl.DataFrame, scores: pl.DataFrame, *, after_costs: bool) -> pl.DataFrame:
+    """``trial`` (its row), ``day`` and ``earned``: what each trial's trades made on a day, by trial and day."""
+    owners = trials.select(pl.int_range(pl.len()).alias("trial"), *KEY, "direction", scope="symbol")
     side = pl.col("direction").cast(pl.Float64)
     earned = side * pl.col("sum_y")
     if after_costs:
         earned = earned - side * pl.col("sum_funding") - pl.col("sum_cost")
     rows = scores.join(owners, on=list(KEY), how="inner")
-    days = (
+    return (
         rows.filter((pl.col("scope") == POOLED) | (pl.col("scope") == pl.col("symbol")))
         .select("trial", "day", earned.alias("earned"))
         .group_by("trial", "day")
         .agg(pl.col("earned").sort().sum())
         .sort("trial", "day")
     )
-    sums = block_sums(
-        days["earned"].to_numpy(),
-        days["day"].to_numpy().astype(np.int64),
-        days["trial"].to_numpy().astype(np.int64),
-        n_trials=len(trials),
-        first=folds.first_discovery_day,
-        end=folds.confirmation_end_day,
-        n_blocks=n_blocks,
-        purge=folds.embargo_days,
-    )
-    return overfitting(*sums)
 
 
 def as_json(found: Overfitting) -> dict[str, Any]:

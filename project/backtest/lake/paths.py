@@ -282,9 +282,9 @@ class DataRoot:
         """Day scores of candidates' trades with something changed."""
         return self.run_lake(run_id) / "variations" / f"{checked_symbol(symbol)}.parquet"
 
-    def walk_forward_scores(self, run_id: str, symbol: str) -> Path:
-        """Day scores of all trades without drift."""
-        return self.run_lake(run_id) / "walk_forward" / f"{checked_symbol(symbol)}.parquet"
+    def walk_forward_scores(self, run_id: str, event_type: str, symbol: str) -> Path:
+        """Day scores of all trades of an event type without drift."""
+        return self.run_lake(run_id) / "walk_forward" / "scores" / event_type / f"{checked_symbol(symbol)}.parquet"
 
     def daily_bar_returns(self, run_id: str, symbol: str) -> Path:
         """What is needed to take the drift of any span of days off the scores."""

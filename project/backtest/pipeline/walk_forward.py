@@ -1,8 +1,9 @@
-"""The folds of a run's walk-forward, as its stages agree on them."""
+"""The folds and the day scores of a run's walk-forward, as its stages agree on them."""
 
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backtest.errors import DataError
@@ -10,6 +11,8 @@ from backtest.lake.files import read_json
 from backtest.pipeline.stage import Plan
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from backtest.evaluation.walk_forward import Fold
     from backtest.spec.compiled import Spec
 
@@ -35,3 +38,25 @@ def folds_or_reason(plan: Plan, spec: Spec) -> tuple[list[Fold], str]:
         return run_folds(plan, spec), ""
     except DataError as fault:
         return [], f"there is no walk-forward: {fault}"
+
+
+def score_files(plan: Plan) -> list[Path]:
+    """The day scores without drift of every tested event type on each of its symbols."""
+    tested = read_json(plan.root.design(plan.run_id))["tested"]
+    return [
+        plan.root.walk_forward_scores(plan.run_id, event_type, symbol)
+        for event_type, symbols in tested.items()
+        for symbol in symbols
+    ]
+
+
+def event_scores(plan: Plan, event_type: str) -> dict[str, pl.DataFrame]:
+    """`drift_free.DRIFT_FREE_SCHEMA` of one event type by symbol: all events together need not fit into memory."""
+    from backtest.evaluation.drift_free import DRIFT_FREE_SCHEMA
+    from backtest.lake.files import read_parquet
+
+    symbols = read_json(plan.root.design(plan.run_id))["tested"][event_type]
+    return {
+        symbol: read_parquet(plan.root.walk_forward_scores(plan.run_id, event_type, symbol), DRIFT_FREE_SCHEMA)
+        for symbol in symbols
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,20 @@ def test_a_signal_at_a_close_fills_at_the_next_open_and_leaves_at_the_open_of_it
 def test_the_entry_bar_cannot_be_the_decision_bar() -> None:
     with pytest.raises(MisuseError, match="entry_lag_bars is 0 in row 0"):
         simulate(by_hand(FLAT), one_signal(entry_lag_bars=0), account())
+
+
+def test_a_horizon_is_counted_in_bars_that_fit_into_the_ledger() -> None:
+    with pytest.raises(MisuseError, match="at least one bar, and at most 1073741824"):
+        simulate(by_hand(FLAT), one_signal(horizon_bars=2**31), account())
+
+
+def test_columns_may_be_read_only_or_of_a_narrower_type() -> None:
+    signals = one_signal(horizon_bars=2)
+    locked = signals.decision_bar.copy()
+    locked.flags.writeable = False
+    other = dataclasses.replace(signals, decision_bar=locked, side=signals.side.astype(np.int8))
+    first, second = simulate(by_hand(FLAT), signals, account()), simulate(by_hand(FLAT), other, account())
+    assert first.ledger.tobytes() == second.ledger.tobytes()
 
 
 def test_a_bar_with_target_and_stop_gives_both_bounds_and_the_worst_by_default() -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 from backtest.pipeline.run_tables import candidate_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.stages import walk_forward_folds
+from backtest.pipeline.walk_forward import event_scores, folds_or_reason, score_files
 
 
 def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
-
     root, run_id = plan.root, plan.run_id
     folds = [root.walk_forward_tests(run_id, fold) for fold in walk_forward_folds.partitions(plan)]
-    scores = [root.walk_forward_scores(run_id, symbol) for symbol in plan.symbols]
-    return [root.design(run_id), root.register(run_id), *folds, *scores, *candidate_files(plan)]
+    return [root.design(run_id), root.register(run_id), *folds, *score_files(plan), *candidate_files(plan)]
 
 
 def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
@@ -32,12 +31,10 @@ def run(plan: Plan, _partition: str) -> Outcome:
     import polars as pl
 
     from backtest.discovery.folds import Folds
-    from backtest.evaluation.drift_free import DRIFT_FREE_SCHEMA
     from backtest.evaluation.search_overfitting import search_overfitting
     from backtest.evaluation.walk_forward import TEST_SCHEMA, fold_rows, results
     from backtest.lake.files import parquet_metadata, read_json, read_parquet, write_json, write_parquet
     from backtest.pipeline.run_tables import json_rows, read_candidates
-    from backtest.pipeline.walk_forward import folds_or_reason
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
@@ -47,12 +44,12 @@ def run(plan: Plan, _partition: str) -> Outcome:
     tests = pl.concat([pl.DataFrame(schema=TEST_SCHEMA), *(read_parquet(path, TEST_SCHEMA) for path in paths)])
     n_tested = [int(parquet_metadata(path)["n_tested"]) for path in paths]
     by_fold, by_find = fold_rows(folds, n_tested, tests), results(tests, len(folds))
-    scores = pl.concat(
-        [read_parquet(root.walk_forward_scores(run_id, symbol), DRIFT_FREE_SCHEMA) for symbol in plan.symbols]
-    )
     trades = read_candidates(plan).filter(pl.col("template_verb").is_in(list(definitions.templates)))
     overfitting = search_overfitting(
-        trades, scores, Folds.from_json(read_json(root.design(run_id))), settings.overfitting_blocks
+        trades,
+        lambda event_type: pl.concat(event_scores(plan, event_type).values()),
+        Folds.from_json(read_json(root.design(run_id))),
+        settings.overfitting_blocks,
     )
     outputs = [
         root.walk_forward(run_id, name)

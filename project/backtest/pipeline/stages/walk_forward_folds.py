@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
+from backtest.pipeline.walk_forward import event_scores, folds_or_reason, score_files
 
 
 def partitions(plan: Plan) -> Sequence[str]:
@@ -16,12 +17,8 @@ def partitions(plan: Plan) -> Sequence[str]:
 
 def inputs(plan: Plan, _fold: str) -> Sequence[Path]:
     root, run_id = plan.root, plan.run_id
-    places = (root.walk_forward_scores, root.daily_bar_returns)
-    return [
-        root.design(run_id),
-        root.register(run_id),
-        *(place(run_id, name) for place in places for name in plan.symbols),
-    ]
+    daily = [root.daily_bar_returns(run_id, symbol) for symbol in plan.symbols]
+    return [root.design(run_id), root.register(run_id), *score_files(plan), *daily]
 
 
 def parameters(plan: Plan, _fold: str) -> Mapping[str, Json]:
@@ -39,12 +36,10 @@ def spec(plan: Plan, _fold: str) -> str:
 def run(plan: Plan, fold: str) -> Outcome:
     import polars as pl
 
-    from backtest.discovery.candidates import assess
+    from backtest.discovery.candidates import assess_search
     from backtest.discovery.hypotheses import REGISTER_SCHEMA
-    from backtest.evaluation.drift_free import DRIFT_FREE_SCHEMA
     from backtest.evaluation.walk_forward import BAR_RETURN_SCHEMA, TEST_SCHEMA, found_in, test_days, training_scores
     from backtest.lake.files import read_parquet, write_parquet
-    from backtest.pipeline.walk_forward import folds_or_reason
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
@@ -54,15 +49,26 @@ def run(plan: Plan, fold: str) -> Outcome:
         write_parquet(path, pl.DataFrame(schema=TEST_SCHEMA), metadata={"n_tested": "0"})
         return Outcome(outputs=(path,), summary={"tested": 0, "found": 0})
     own = folds[int(fold) - 1]
-    scores = pl.concat(
-        [read_parquet(root.walk_forward_scores(run_id, symbol), DRIFT_FREE_SCHEMA) for symbol in plan.symbols]
-    )
     daily = pl.concat(
         [read_parquet(root.daily_bar_returns(run_id, symbol), BAR_RETURN_SCHEMA) for symbol in plan.symbols]
     )
     register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
-    candidates = assess(register, training_scores(scores, daily, own), own.train, definitions)
-    tests = test_days(found_in(candidates, definitions.templates), scores, own)
+
+    def scores_of(event_type: str) -> dict[str, pl.DataFrame]:
+        scores = event_scores(plan, event_type)
+        return {symbol: training_scores(frame, daily, own) for symbol, frame in scores.items()}
+
+    candidates = assess_search(register, scores_of, own.train, definitions)
+    found = found_in(candidates, definitions.templates)
+    tests = pl.concat(
+        [
+            pl.DataFrame(schema=TEST_SCHEMA),
+            *(
+                test_days(finds, pl.concat(event_scores(plan, str(event_type)).values()), own)
+                for (event_type,), finds in found.group_by("event_type", maintain_order=True)
+            ),
+        ]
+    ).sort("candidate_id", "day")
     n_tested, n_found = int(candidates["gate_eligible"].sum()), tests["candidate_id"].n_unique()
     write_parquet(path, tests, metadata={"n_tested": str(n_tested)})
     return Outcome(outputs=(path,), summary={"tested": n_tested, "found": n_found})

@@ -22,7 +22,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     import polars as pl
 
     from backtest.discovery.folds import Folds
-    from backtest.evaluation.drift_free import DRIFT_FREE_SCHEMA, drift_free_scores, market_bar_returns, whole_window
+    from backtest.evaluation.drift_free import drift_free_scores, market_bar_returns, whole_window
     from backtest.lake.files import read_json, read_parquet, write_parquet
     from backtest.spec.loader import load_spec
 
@@ -31,19 +31,14 @@ def run(plan: Plan, symbol: str) -> Outcome:
     tested = [name for name, symbols in design["tested"].items() if symbol in symbols]
     market = whole_window(run_market(plan, definitions, symbol), Folds.from_json(design))
     events = read_parquet(root.symbol_events(run_id, symbol)).sort("timestamp")
-    found = pl.concat(
-        [
-            pl.DataFrame(schema=DRIFT_FREE_SCHEMA),
-            *(
-                drift_free_scores(market, name, events.filter(pl.col("event_type") == name), definitions)
-                for name in tested
-            ),
-        ]
-    )
-    outputs = (root.walk_forward_scores(run_id, symbol), root.daily_bar_returns(run_id, symbol))
-    write_parquet(outputs[0], found)
-    write_parquet(outputs[1], market_bar_returns(market))
-    return Outcome(outputs=outputs, summary={"event_types": len(tested), "rows": len(found)})
+    outputs, rows = [root.daily_bar_returns(run_id, symbol)], 0
+    write_parquet(outputs[0], market_bar_returns(market), is_passing=True)
+    for name in tested:
+        scores = drift_free_scores(market, name, events.filter(pl.col("event_type") == name), definitions)
+        outputs.append(root.walk_forward_scores(run_id, name, symbol))
+        write_parquet(outputs[-1], scores, is_passing=True)
+        rows += len(scores)
+    return Outcome(outputs=tuple(outputs), summary={"event_types": len(tested), "rows": rows})
 
 
 STAGE = Stage(
