@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from backtest.evaluation.cross_validation import Overfitting, block_sums, overfitting
 from backtest.spec.models import POOLED
@@ -14,6 +15,7 @@ from backtest.spec.models import POOLED
 if TYPE_CHECKING:
     from backtest.discovery.folds import Folds
 
+Floats = NDArray[np.float64]
 KEY = ("event_type", "policy", "horizon", "state_id")
 
 
@@ -36,24 +38,26 @@ def search_overfitting(
     differ little in what they pay, and after costs is how one would choose among them.
     """
     tested = candidates.filter("gate_eligible")
-    both = tested.select("candidate_id", *KEY, "symbol", "mirror_verb", "direction")
-    mirrored = both.filter(pl.col("mirror_verb").is_not_null()).with_columns(-pl.col("direction"))
-    every = pl.concat([both, mirrored])
-    passed = tested.filter("gate_phase2_final").select(both.columns)
+    sums, squares, n_days = _blocks(tested, scores_of, folds, n_blocks, after_costs=False)
+    # What the other side earns before costs is what this one does not.
+    mirrored = tested.select(pl.col("mirror_verb").is_not_null()).to_series().to_numpy()
+    both = np.hstack([sums, -sums[:, mirrored]]), np.hstack([squares, squares[:, mirrored]])
+    passed = tested.filter("gate_phase2_final")
     return {
-        "search": as_json(_of_trials(every, scores_of, folds, n_blocks, after_costs=False)),
-        "passed": as_json(_of_trials(passed, scores_of, folds, n_blocks, after_costs=True)),
+        "search": as_json(overfitting(*both, n_days)),
+        "passed": as_json(overfitting(*_blocks(passed, scores_of, folds, n_blocks, after_costs=True))),
     }
 
 
-def _of_trials(
+def _blocks(
     trials: pl.DataFrame,
     scores_of: Callable[[str], pl.DataFrame],
     folds: Folds,
     n_blocks: int,
     *,
     after_costs: bool,
-) -> Overfitting:
+) -> tuple[Floats, Floats, Floats]:
+    """`cross_validation.block_sums` of what each trial's trades made on a day; events are read one after another."""
     shape = (n_blocks, len(trials))
     sums, squares, n_days = np.zeros(shape), np.zeros(shape), np.zeros(n_blocks)
     for (event_type,), own in trials.with_row_index("place").group_by("event_type", maintain_order=True):
@@ -69,11 +73,11 @@ def _of_trials(
             n_blocks=n_blocks,
             purge=folds.embargo_days,
         )
-    return overfitting(sums, squares, n_days)
+    return sums, squares, n_days
 
 
 def _earned(trials: pl.DataFrame, scores: pl.DataFrame, *, after_costs: bool) -> pl.DataFrame:
-    """``trial`` (its row), ``day`` and ``earned``: what each trial's trades made on a day, by trial and day."""
+    """``trial`` (its row), ``day`` and ``earned``, by trial and day; symbols that are pooled are added from the least on."""
     owners = trials.select(pl.int_range(pl.len()).alias("trial"), *KEY, "direction", scope="symbol")
     side = pl.col("direction").cast(pl.Float64)
     earned = side * pl.col("sum_y")
@@ -83,9 +87,9 @@ def _earned(trials: pl.DataFrame, scores: pl.DataFrame, *, after_costs: bool) ->
     return (
         rows.filter((pl.col("scope") == POOLED) | (pl.col("scope") == pl.col("symbol")))
         .select("trial", "day", earned.alias("earned"))
-        .group_by("trial", "day")
-        .agg(pl.col("earned").sort().sum())
-        .sort("trial", "day")
+        .sort("trial", "day", "earned")
+        .group_by("trial", "day", maintain_order=True)
+        .agg(pl.col("earned").sum())
     )
 
 
