@@ -85,12 +85,9 @@ def print_quality(root: DataRoot, report: RunReport) -> None:
 
 def candidates_of(root: DataRoot, report: RunReport) -> pl.DataFrame:
     """All hypotheses of a run."""
-    import polars as pl
+    from backtest.lake.files import read_parquet_files
 
-    from backtest.lake.files import read_parquet
-
-    folder = root.reports("phase2", report.run_id)
-    return pl.concat([read_parquet(path) for path in sorted(folder.glob("*/candidates.parquet"))])
+    return read_parquet_files(sorted(root.reports("phase2", report.run_id).glob("*/candidates.parquet")))
 
 
 def print_candidates(root: DataRoot, report: RunReport, event_type: str | None = None) -> None:

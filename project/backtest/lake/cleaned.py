@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from backtest.errors import DataError
-from backtest.lake.files import read_parquet
+from backtest.lake.files import read_parquet_files
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,10 +21,8 @@ def read_cleaned_quality(
 
     DataError where there is none, or a file is damaged or lacks a column of `schema`.
     """
-    import polars as pl
-
     folder = root.cleaned_quality(market, symbol, "").parent
     files = sorted(folder.glob("[0-9]*.parquet"))
     if not files:
         raise DataError(f"{folder} holds no quality of cleaned bars.")
-    return pl.concat([read_parquet(path, schema) for path in files])
+    return read_parquet_files(files, schema=schema)

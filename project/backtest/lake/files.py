@@ -152,18 +152,24 @@ def require_schema(path: Path, frame: pl.DataFrame, schema: Mapping[str, pl.Data
 
 
 def read_parquet_files(
-    paths: Sequence[Path], columns: list[str] | None = None, *, relaxed: bool = False
+    paths: Sequence[Path],
+    columns: list[str] | None = None,
+    schema: Mapping[str, pl.DataType] | None = None,
+    *,
+    relaxed: bool = False,
 ) -> pl.DataFrame:
     """Rows of files one after another, in one go where all are alike and sound, else one by one.
 
-    With `relaxed` columns may differ in their types. Raises DataError, which names the file that is at fault.
+    With `relaxed` columns may differ in their types; `schema` as of `read_parquet`. Raises DataError, which names the file
+    that is at fault.
     """
     import polars as pl
 
-    try:
-        return pl.read_parquet(list(paths), columns=columns, glob=False)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        frames = [read_parquet(path, columns=columns) for path in paths]
+    with contextlib.suppress(OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, DataError):
+        frame = pl.read_parquet(list(paths), columns=columns, glob=False)
+        require_schema(paths[0], frame, schema or {})
+        return frame
+    frames = [read_parquet(path, schema, columns) for path in paths]
     try:
         return pl.concat(frames, how="vertical_relaxed" if relaxed else "vertical")
     except pl.exceptions.PolarsError as fault:

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backtest.errors import DataError
 from backtest.lake.files import TEMPORARY_PREFIX, write_parquet
@@ -41,15 +41,30 @@ def month_files(dataset: Path, start: dt.datetime | None = None, end: dt.datetim
 
 def month_span(dataset: Path) -> tuple[dt.datetime, dt.datetime] | None:
     """Starts of the first and the last month that have a file; None where none has."""
+    first, last = _outermost(dataset)
+    return (first[0], last[0]) if first is not None and last is not None else None
+
+
+def first_and_last_file(dataset: Path) -> tuple[Path, Path] | None:
+    """The first and the last of `month_files`, without a look at the months between; None where there is none."""
+    first, last = _outermost(dataset)
+    return (Path(min(first[1])), Path(max(last[1]))) if first is not None and last is not None else None
+
+
+_Month: TypeAlias = tuple[dt.datetime, list[str]]
+
+
+def _outermost(dataset: Path) -> tuple[_Month | None, _Month | None]:
+    """The first and the last month with files, and those."""
     first, last = (next(_months_with_files(dataset, newest_first=reverse), None) for reverse in (False, True))
-    return (first, last) if first is not None and last is not None else None
+    return first, last
 
 
-def _months_with_files(dataset: Path, *, newest_first: bool) -> Iterator[dt.datetime]:
+def _months_with_files(dataset: Path, *, newest_first: bool) -> Iterator[_Month]:
     for year, year_folder in sorted(_numbered(str(dataset), "year"), reverse=newest_first):
         for month, folder in sorted(_numbered(year_folder, "month"), reverse=newest_first):
-            if _files(folder):
-                yield dt.datetime(year, month, 1, tzinfo=dt.UTC)
+            if files := _files(folder):
+                yield dt.datetime(year, month, 1, tzinfo=dt.UTC), files
 
 
 def _files(folder: str) -> list[str]:

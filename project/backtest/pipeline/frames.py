@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from backtest.errors import DataError
 from backtest.lake.files import parquet_metadata
-from backtest.lake.months import month_files, month_span, read_months
+from backtest.lake.months import first_and_last_file, month_files, month_span, read_months
 from backtest.lake.paths import DataRoot, Market
 from backtest.pipeline.quarters import quarter_bounds
 
@@ -65,8 +65,7 @@ def missing_bars(plan: Plan, symbol: str) -> DataError:
 
 def cleaned_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetime] | None:
     """First bar and end (exclusive) of a symbol's cleaned perpetual bars; None where there are none."""
-    files = month_files(root.cleaned_bars("perp", symbol))
-    return _extent(files) if files else None
+    return _extent(root.cleaned_bars("perp", symbol))
 
 
 def cleaned_symbols(root: DataRoot) -> list[str]:
@@ -77,12 +76,14 @@ def cleaned_symbols(root: DataRoot) -> list[str]:
 
 def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetime] | None:
     """First bar and end (exclusive) of a symbol's features; None where there are none."""
-    files = month_files(root.features(symbol))
-    return _extent(files) if files else None
+    return _extent(root.features(symbol))
 
 
-def _extent(files: list[Path]) -> tuple[dt.datetime, dt.datetime]:
-    (first, _), (_, last) = (_stamps_of(path, os.stat(path).st_mtime_ns) for path in (files[0], files[-1]))  # noqa: PTH116
+def _extent(dataset: Path) -> tuple[dt.datetime, dt.datetime] | None:
+    files = first_and_last_file(dataset)
+    if files is None:
+        return None
+    (first, _), (_, last) = (_stamps_of(path, os.stat(path).st_mtime_ns) for path in files)  # noqa: PTH116
     return first, last + BAR
 
 
