@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest.errors import DataError, listed
+from backtest.lake.checksums import check, with_checksum
 from backtest.outside_bytes import parsed_json
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def write_parquet(
     It is packed well (zstd); quickly (lz4: a tenth larger, read in a third of the time) and without flushing where
     `is_derived`, what the lake makes of its raw data and stages read again and again: what a loss of power leaves of it is
     told by its recorded hash, and made again; and without statistics too where `is_passing`, what one stage of a run hands
-    another. It is encoded in memory: Polars reports a full disk as a fault of the file's format.
+    another. It has a checksum in it, which `read_parquet` asks for. It is encoded in memory: Polars reports a full disk as
+    a fault of the file's format.
     """
     encoded = io.BytesIO()
     is_quick = is_derived or is_passing
@@ -113,7 +115,7 @@ def write_parquet(
         metadata=metadata,
     )
     with replacing(path, flush=not is_quick) as temporary:
-        temporary.write_bytes(encoded.getbuffer())
+        temporary.write_bytes(with_checksum(encoded.getbuffer()))
 
 
 def parquet_metadata(path: Path) -> dict[str, str]:
@@ -121,6 +123,7 @@ def parquet_metadata(path: Path) -> dict[str, str]:
     import polars as pl
 
     with _naming_parquet(path):
+        check(path, MEND)
         return dict(pl.read_parquet_metadata(path))
 
 
@@ -134,6 +137,7 @@ def read_parquet(
     import polars as pl
 
     with _naming_parquet(path):
+        check(path, MEND)
         frame = pl.read_parquet(path, columns=columns, glob=False)
     if schema is not None:
         require_schema(path, frame, schema)
@@ -166,6 +170,8 @@ def read_parquet_files(
     import polars as pl
 
     with contextlib.suppress(OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, DataError):
+        for path in paths:
+            check(path, MEND)
         frame = pl.read_parquet(list(paths), columns=columns, glob=False)
         require_schema(paths[0], frame, schema or {})
         return frame

@@ -63,7 +63,7 @@ def targets() -> list[Target]:
         Target("file hashes, locks, markers", (b'{"layout": 1}', b'{"/x": [1, 2, 3, 4, 5, "ab"]}', b'{"pid": 1}'), _small_state),
         Target("names", (b"run_20250228", b"BTCUSDT", b"VOL_SHOCK", b"2024-01-01", b"BTCUSDT,ETHUSDT"), _names),
         Target("blueprints", _blueprint_lines(), _blueprints),
-        Target("lake parquet", (_parquet(),), _lake_parquet),
+        Target("lake parquet", (_written_parquet(),), _lake_parquet),
     ]  # fmt: skip
     return sorted(found, key=lambda target: target.name)
 
@@ -210,6 +210,15 @@ def _parquet() -> bytes:
     content = io.BytesIO()
     _frame().write_parquet(content, compression="zstd", metadata={"a": "b"})
     return content.getvalue()
+
+
+def _written_parquet() -> bytes:
+    from backtest.lake.files import write_parquet
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.parquet")
+        write_parquet(path, _frame(), {"a": "b"})
+        return path.read_bytes()
 
 
 def _feather() -> bytes:
