@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.discovery.event_days import EventDays, event_days
 from backtest.evaluation.cross_validation import Overfitting, block_sums, overfitting
-from backtest.spec.models import POOLED
 
 if TYPE_CHECKING:
     from backtest.discovery.folds import Folds
 
 Floats = NDArray[np.float64]
-KEY = ("event_type", "policy", "horizon", "state_id")
+TRIALS_AT_ONCE: Final = 500
+"""Whose days are in memory together."""
 
 
 def search_overfitting(
-    candidates: pl.DataFrame, scores_of: Callable[[str], pl.DataFrame], folds: Folds, n_blocks: int
+    candidates: pl.DataFrame, scores_of: Callable[[str], Mapping[str, pl.DataFrame]], folds: Folds, n_blocks: int
 ) -> dict[str, dict[str, Any]]:
     """Overfitting of the whole search (every tested hypothesis, on both sides where it has both) and of what passed.
 
     Parameters
     ----------
     candidates : `candidates.CANDIDATE_SCHEMA`, all of a search.
-    scores_of : the `drift_free.DRIFT_FREE_SCHEMA` of an event type, over the whole window; of one at a time.
+    scores_of : the `drift_free.DRIFT_FREE_SCHEMA` of an event type by symbol, over the whole window; of one at a time.
     folds : the run's; blocks are of all days of its window, purged of as many days as its embargo has.
     n_blocks : int
 
@@ -51,7 +52,7 @@ def search_overfitting(
 
 def _blocks(
     trials: pl.DataFrame,
-    scores_of: Callable[[str], pl.DataFrame],
+    scores_of: Callable[[str], Mapping[str, pl.DataFrame]],
     folds: Folds,
     n_blocks: int,
     *,
@@ -60,37 +61,43 @@ def _blocks(
     """`cross_validation.block_sums` of what each trial's trades made on a day; events are read one after another."""
     shape = (n_blocks, len(trials))
     sums, squares, n_days = np.zeros(shape), np.zeros(shape), np.zeros(n_blocks)
+    first, end = folds.first_discovery_day, folds.confirmation_end_day
     for (event_type,), own in trials.with_row_index("place").group_by("event_type", maintain_order=True):
-        days = _earned(own, scores_of(str(event_type)), after_costs=after_costs)
-        at = own["place"].to_numpy()
-        sums[:, at], squares[:, at], n_days = block_sums(
-            days["earned"].to_numpy(),
-            days["day"].to_numpy().astype(np.int64),
-            days["trial"].to_numpy().astype(np.int64),
-            n_trials=len(own),
-            first=folds.first_discovery_day,
-            end=folds.confirmation_end_day,
-            n_blocks=n_blocks,
-            purge=folds.embargo_days,
-        )
+        days = event_days(scores_of(str(event_type)))
+        for some in own.iter_slices(TRIALS_AT_ONCE):
+            earned = _earned(some, days, first, end, after_costs=after_costs)
+            day, trial = np.tile(np.arange(first, end), len(some)), np.repeat(np.arange(len(some)), end - first)
+            at = some["place"].to_numpy()
+            sums[:, at], squares[:, at], n_days = block_sums(
+                earned.ravel(),
+                day,
+                trial,
+                n_trials=len(some),
+                first=first,
+                end=end,
+                n_blocks=n_blocks,
+                purge=folds.embargo_days,
+            )
     return sums, squares, n_days
 
 
-def _earned(trials: pl.DataFrame, scores: pl.DataFrame, *, after_costs: bool) -> pl.DataFrame:
-    """``trial`` (its row), ``day`` and ``earned``, by trial and day; symbols that are pooled are added from the least on."""
-    owners = trials.select(pl.int_range(pl.len()).alias("trial"), *KEY, "direction", scope="symbol")
-    side = pl.col("direction").cast(pl.Float64)
-    earned = side * pl.col("sum_y")
+def _earned(trials: pl.DataFrame, days: EventDays, first: int, end: int, *, after_costs: bool) -> Floats:
+    """(m, end − first) what each trial's trades of one event type made on each day, all its symbols together."""
+    pointer, start, stop = days.parts(trials)
+    owner = np.repeat(np.arange(len(trials)), np.diff(pointer))
+    length = stop - start
+    trial = np.repeat(owner, length)
+    rows = np.arange(length.sum()) + np.repeat(start - np.cumsum(length) + length, length)
+    side = trials["direction"].to_numpy().astype(np.float64)[trial]
+    made = side * days.values["sum_y"][rows]
     if after_costs:
-        earned = earned - side * pl.col("sum_funding") - pl.col("sum_cost")
-    rows = scores.join(owners, on=list(KEY), how="inner")
-    return (
-        rows.filter((pl.col("scope") == POOLED) | (pl.col("scope") == pl.col("symbol")))
-        .select("trial", "day", earned.alias("earned"))
-        .sort("trial", "day", "earned")
-        .group_by("trial", "day", maintain_order=True)
-        .agg(pl.col("earned").sum())
-    )
+        made -= side * days.values["sum_funding"][rows] + days.values["sum_cost"][rows]
+    day = days.day[rows]
+    inside = (day >= first) & (day < end)
+    cell = trial * (end - first) + day - first
+    size = len(trials) * (end - first)
+    totals = np.asarray(np.bincount(cell[inside], made[inside], size), dtype=np.float64)
+    return totals.reshape(len(trials), end - first)
 
 
 def as_json(found: Overfitting) -> dict[str, Any]:

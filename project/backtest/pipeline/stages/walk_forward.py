@@ -47,7 +47,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     trades = read_candidates(plan).filter(pl.col("template_verb").is_in(list(definitions.templates)))
     overfitting = search_overfitting(
         trades,
-        lambda event_type: pl.concat(event_scores(plan, event_type).values()),
+        lambda event_type: event_scores(plan, event_type),
         Folds.from_json(read_json(root.design(run_id))),
         settings.overfitting_blocks,
     )
