@@ -631,7 +631,7 @@ def tables(spec: Spec) -> tuple[Table, ...]:
         Table(passed_on, f"{lake}/variations/<SYMBOL>.parquet", "a changed trade and day", VARIED),
         Table(passed_on, f"{lake}/walk_forward/<SYMBOL>.bar_returns.parquet", "a day and leg",
               BAR_RETURNS),
-        Table(passed_on, f"{lake}/walk_forward/<SYMBOL>.parquet",
+        Table(passed_on, f"{lake}/walk_forward/scores/<EVENT>/<SYMBOL>.parquet",
               "a policy, horizon, state and day, without drift", judged),
         Table(passed_on, f"{lake}/walk_forward/folds/<fold>.parquet",
               "a find and day of a test window", WALKED),

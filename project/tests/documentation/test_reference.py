@@ -26,7 +26,7 @@ SCHEMAS = {
     "evaluation.robustness.DETAIL_SCHEMA": "reports/expectancy/<run_id>/robustness_checks.parquet",
     "evaluation.variations.VARIED_SCHEMA": "lake/runs/<run_id>/variations/<SYMBOL>.parquet",
     "evaluation.walk_forward.BAR_RETURN_SCHEMA": "lake/runs/<run_id>/walk_forward/<SYMBOL>.bar_returns.parquet",
-    "evaluation.drift_free.DRIFT_FREE_SCHEMA": "lake/runs/<run_id>/walk_forward/<SYMBOL>.parquet",
+    "evaluation.drift_free.DRIFT_FREE_SCHEMA": "lake/runs/<run_id>/walk_forward/scores/<EVENT>/<SYMBOL>.parquet",
     "evaluation.walk_forward.TEST_SCHEMA": "lake/runs/<run_id>/walk_forward/folds/<fold>.parquet",
     "evaluation.walk_forward.FOLD_SCHEMA": "reports/walk_forward/<run_id>/folds.parquet",
     "evaluation.walk_forward.RESULT_SCHEMA": "reports/walk_forward/<run_id>/finds.parquet",
