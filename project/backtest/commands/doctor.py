@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    deep: Annotated[bool, typer.Option("--deep", help="Read every recorded output and compare its hash.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every recorded output and raw file too; compare hash and checksum.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")] = False,
 ) -> None:
     """Examine environment, data root, spec and lake; says how bad each finding is and how to mend it. Changes nothing.

@@ -11,8 +11,6 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from backtest.errors import DataError
-
 MARK: Final = b"backtest-crc"
 _SUM_BYTES: Final = 4
 _TAIL_BYTES: Final = 8
@@ -25,21 +23,19 @@ def with_checksum(encoded: memoryview) -> bytes:
     return b"".join((encoded[:footer], MARK, checksum, encoded[footer:]))
 
 
-def check(path: Path, advice: str) -> None:
-    """DataError, which ends with `advice`, where a file has a checksum and is not what it was made of.
+def is_whole(path: Path) -> bool:
+    """Whether a file is what its checksum was made of; one without a checksum, written by another program, is whole.
 
-    OSError where it cannot be read. One without a checksum, written by another program, passes.
+    OSError where it cannot be read.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        if size < len(MARK) + _SUM_BYTES + _TAIL_BYTES:
-            return
+        if file.seek(0, 2) < len(MARK) + _SUM_BYTES + _TAIL_BYTES:
+            return True
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as content:
-            if not _is_whole(content):
-                raise DataError(f"{path} is damaged: its bytes have not the checksum they were written with. {advice}")
+            return _has_its_checksum(content)
 
 
-def _is_whole(content: memoryview) -> bool:
+def _has_its_checksum(content: memoryview) -> bool:
     footer = _footer(content)
     start = footer - len(MARK) - _SUM_BYTES
     if start < 0 or bytes(content[start : start + len(MARK)]) != MARK:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest.errors import DataError, listed
-from backtest.lake.checksums import check, with_checksum
+from backtest.lake.checksums import is_whole, with_checksum
 from backtest.outside_bytes import parsed_json
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 TEMPORARY_PREFIX: Final = ".writing-"
 HASH_CHUNK_BYTES: Final = 1 << 20
-MEND: Final = (
-    "It was damaged after it was written, or is no file of this program: restore it from a backup, or remove it and repeat the "
-    "command that made it. backtest doctor --deep names every such file."
+RESTORE: Final = (
+    "restore it from a backup, or remove it and repeat the command that made it. "
+    "backtest doctor --deep names every such file."
 )
+MEND: Final = f"It was damaged after it was written, or is no file of this program: {RESTORE}"
 
 
 @functools.cache
@@ -123,7 +124,7 @@ def parquet_metadata(path: Path) -> dict[str, str]:
     import polars as pl
 
     with _naming_parquet(path):
-        check(path, MEND)
+        _check(path)
         return dict(pl.read_parquet_metadata(path))
 
 
@@ -137,7 +138,7 @@ def read_parquet(
     import polars as pl
 
     with _naming_parquet(path):
-        check(path, MEND)
+        _check(path)
         frame = pl.read_parquet(path, columns=columns, glob=False)
     if schema is not None:
         require_schema(path, frame, schema)
@@ -171,7 +172,7 @@ def read_parquet_files(
 
     with contextlib.suppress(OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, DataError):
         for path in paths:
-            check(path, MEND)
+            _check(path)
         frame = pl.read_parquet(list(paths), columns=columns, glob=False)
         require_schema(paths[0], frame, schema or {})
         return frame
@@ -182,6 +183,11 @@ def read_parquet_files(
         raise DataError(
             f"{paths[0].parent} and files beside it differ in columns or types: {_first_line(fault)}."
         ) from None
+
+
+def _check(path: Path) -> None:
+    if not is_whole(path):
+        raise DataError(f"{path} was damaged after it was written, as its checksum says: {RESTORE}")
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import backtest
 from backtest.errors import BacktestError
+from backtest.lake.checksums import is_whole
 from backtest.lake.cleaned import read_cleaned_quality
 from backtest.lake.files import TEMPORARY_PREFIX, content_hash, parquet_metadata
 from backtest.lake.leftovers import left_by_dead
@@ -50,7 +51,7 @@ class HealthFinding:
 
 
 def examine(root: DataRoot, spec_root: Path, *, now: dt.datetime, deep: bool = False) -> list[HealthFinding]:
-    """Look at everything; `deep` also reads every recorded output and compares its hash. Changes nothing."""
+    """Look at everything; `deep` also reads every recorded output and raw file and asks for hash and checksum. Changes nothing."""
     found = [*_environment(), *_spec(spec_root)]
     try:
         root.require()
@@ -288,6 +289,8 @@ def _raw_files(root: DataRoot) -> Iterator[HealthFinding]:
         if path.name.startswith(TEMPORARY_PREFIX):
             continue
         try:
+            if not is_whole(path):
+                raise ValueError("its bytes have not the checksum they were written with")
             arrow_table(path)
         except (OSError, ValueError) as fault:
             text = f"{path.relative_to(root.path)} is damaged: {str(fault)[:200]}"

@@ -116,12 +116,16 @@ def test_an_output_whose_name_no_file_can_have_is_a_finding(sound: Desk, capsys:
     assert "cannot be read: File name too long" in _worst(findings)[0]["text"]
 
 
-def test_a_damaged_raw_file_is_found_by_reading_it(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("changed", [{5: 0xFF, 6: 0xFF, 7: 0xFF, 8: 0xFF}, {40: 0x04}])
+def test_a_damaged_raw_file_is_found_by_reading_it(
+    sound: Desk, capsys: pytest.CaptureFixture[str], changed: dict[int, int]
+) -> None:
     path = sound.root.raw("binance", "perp", "BTCUSDT", "ohlcv_5m") / "year=2024" / "month=01" / "monthly.parquet"
     write_parquet(path, pl.DataFrame({"close": [1.0] * 100}))
     assert _findings(sound, capsys, "--deep")[0] == 0
     content = bytearray(path.read_bytes())
-    content[5:9] = b"\xff" * 4
+    for place, bits in changed.items():
+        content[place] ^= bits
     path.write_bytes(bytes(content))
     code, findings = _findings(sound, capsys, "--deep")
     assert code == 1
