@@ -51,7 +51,7 @@ class HealthFinding:
 
 
 def examine(root: DataRoot, spec_root: Path, *, now: dt.datetime, deep: bool = False) -> list[HealthFinding]:
-    """Look at everything; `deep` also reads every recorded output and raw file and asks for hash and checksum. Changes nothing."""
+    """Look at everything; `deep` also reads each recorded output (its hash) and raw file (its checksum). Changes nothing."""
     found = [*_environment(), *_spec(spec_root)]
     try:
         root.require()
