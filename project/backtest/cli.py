@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-
-import typer
+from typing import TYPE_CHECKING
 
 from backtest import commands
 from backtest.errors import BacktestError
 
+if TYPE_CHECKING:
+    import typer
+
 
 def build() -> typer.Typer:
     """The command with every sub-command found; a module of ``commands`` adds its own in ``register(app)``."""
+    import typer  # here, since each worker process imports this module as the one it was started from
+
     app = typer.Typer(
         name="backtest",
         help="Which event-driven edges are real after costs, and which are noise.",
