@@ -80,8 +80,11 @@ def arrow_table(path: Path) -> pyarrow.Table:
     import pyarrow.parquet
 
     try:
-        with path.open("rb") as file:
-            if file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC:
+        # A file of Arrow's own: its threads would go on with one of Python's after the interpreter's end, which is an abort.
+        with pyarrow.OSFile(str(path)) as file:
+            is_arrow = file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
+            file.seek(0)
+            if is_arrow:
                 table = pyarrow.ipc.open_file(file).read_all()
             else:
                 table = pyarrow.parquet.ParquetFile(file, page_checksum_verification=True).read()
