@@ -119,7 +119,7 @@ def monitor_feature_drift(
     Example: backtest monitor-feature-drift --run-id run_20250228 --symbol BTCUSDT --reference-window-days 30
     """
     from backtest.lake.paths import DataRoot
-    from backtest.monitoring.feature_drift import DriftWindows
+    from backtest.monitoring.feature_drift import LARGE_PSI, DriftWindows
     from backtest.pipeline.feature_drift import examine_drift
     from backtest.reports.operations import drift_table
 
@@ -144,6 +144,11 @@ def monitor_feature_drift(
     show(drift_table(shown, [_used_by(report.usage[drift.feature]) for drift in shown]))
     if len(shown) < len(report.features):
         print(f"… and {len(report.features) - len(shown)} more without drift; all of them: --json")
+    n_slow = sum(one.is_slow for one in report.features)
+    print(
+        f"{n_slow} of {len(report.features)} features move too slowly (95 % below is above {LARGE_PSI}) for {live_window_days} "
+        "days to show surely that one of them alone has shifted by a standard deviation"
+    )
     live, reference = report.live, report.reference
     print(
         f"{len(report.drifted) or 'no'} feature(s) of {symbol} with significant and large drift: {live[0]:%Y-%m-%d %H:%M} to "

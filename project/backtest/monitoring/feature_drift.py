@@ -78,6 +78,11 @@ class FeatureDrift:
     missing_live: float | None = None
     usual_psi: float | None = None
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether the index is large in more than one of 20 windows without any drift."""
+        return self.usual_psi is not None and self.usual_psi > LARGE_PSI
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

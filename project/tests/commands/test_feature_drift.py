@@ -28,6 +28,7 @@ def test_no_drift_ends_with_0_and_planted_drift_with_1_naming_what_stands_on_it(
     done = _door("monitor_feature_drift", RUNBOOK, desk.root.path)
     assert done.returncode == 0, done.stderr
     assert "no feature(s) of BTCUSDT with significant and large drift" in done.stdout
+    assert "features move too slowly (95 % below is above 0.25) for 7 days" in done.stdout
     desk.write_features("BTCUSDT", 110, PLANTED, NOON)
     done = _door("monitor_feature_drift", f"{RUNBOOK} --json", desk.root.path)
     assert done.returncode == 1, done.stderr
