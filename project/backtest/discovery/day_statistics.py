@@ -145,7 +145,7 @@ def day_statistics(
     )  # fmt: skip
     figure = {name: figures[:, column] for column, name in enumerate(_FIGURES)}
     count = {name: counts[:, column] for column, name in enumerate(_COUNTS)}
-    totals = {name: _totals(*parts, days.day, values, cut) for name, values in days.values.items()}
+    totals = dict(zip(days.columns, _totals(*parts, days.day, days.table, cut), strict=True))
 
     def test(name: str, fold: str) -> ClusterT:
         mean, error = figure[f"{name}_mean"], figure[f"{name}_error"]
@@ -218,33 +218,42 @@ _COUNTS: Final = (
 
 
 @machine_code
-def _totals(pointer: Integers, start: Integers, stop: Integers, day: Integers, values: Floats, cut: int) -> Floats:
-    """(m, 2) sums of one column over the discovery and the confirmation fold."""
-    size = len(pointer) - 1
-    total = np.zeros((size, 2))
+def _totals(pointer: Integers, start: Integers, stop: Integers, day: Integers, table: Floats, cut: int) -> Floats:
+    """(k, m, 2) sums of each column over the discovery and the confirmation fold; all columns of a row at once."""
+    columns, size = len(table), len(pointer) - 1
+    total, sums = np.zeros((columns, size, 2)), np.zeros((2, columns))
     for h in range(size):
+        sums[:] = 0.0
         for part in range(pointer[h], pointer[h + 1]):
             for row in range(start[part], stop[part]):
-                total[h, 0 if day[row] < cut else 1] += values[row]
+                fold = sums[0] if day[row] < cut else sums[1]
+                for column in range(columns):
+                    fold[column] += table[column, row]
+        total[:, h, 0] = sums[0]
+        total[:, h, 1] = sums[1]
     return total
 
 
 @machine_code
-def _clusters(days: Floats, low: int, high: int, length: int, cut: int, at: Integers, clusters: Floats) -> int:
-    """Active clusters of the days low … high−1 of (n, Σz, Σy, Σ return) into `at` and `clusters`; how many there are."""
+def _clusters(
+    at: Integers, days: Floats, first: int, last: int, length: int, cut: int, starts: Integers, clusters: Floats
+) -> int:
+    """Clusters of the active days first … last−1 of (n, Σz, Σy, Σ return) into `starts` and `clusters`; how many they are."""
+    if length == 1:
+        starts[: last - first] = at[first:last]
+        clusters[:, : last - first] = days[:, first:last]
+        return last - first
     filled = 0
-    last = -(1 << 60)
-    for day in range(low, high):
-        if days[0, day] == 0.0:
-            continue
-        first = cut + (day - cut) // length * length
-        if first != last:
-            at[filled] = first
+    latest = -(1 << 60)
+    for index in range(first, last):
+        start = cut + (at[index] - cut) // length * length
+        if start != latest:
+            starts[filled] = start
             clusters[:, filled] = 0.0
             filled += 1
-            last = first
+            latest = start
         for k in range(4):
-            clusters[k, filled - 1] += days[k, day]
+            clusters[k, filled - 1] += days[k, index]
     return filled
 
 
@@ -298,6 +307,26 @@ def _jackknife(n: Floats, s: Floats, filled: int) -> tuple[float, float, float]:
 
 
 @machine_code
+def _active_days(
+    first: int, last: int, day: Integers, n: Floats, z: Floats, y: Floats, at: Integers, active: Floats
+) -> int:
+    """Days of the rows first … last−1 of one series as (n, Σz, Σy, Σ return), into `at` and `active`; how many they are."""
+    filled = 0
+    for row in range(first, last):
+        if filled and at[filled - 1] == day[row]:
+            filled -= 1
+        else:
+            active[:, filled] = 0.0
+        at[filled] = day[row]
+        active[0, filled] += n[row]
+        active[1, filled] += z[row]
+        active[2, filled] += y[row]
+        active[3, filled] += y[row]
+        filled += 1
+    return filled
+
+
+@machine_code
 def _reduce(
     pointer: Integers, start: Integers, stop: Integers, other_pointer: Integers, other_start: Integers,
     other_stop: Integers, is_difference: Booleans, day: Integers, n: Floats, z: Floats, y: Floats, own_days: Integers,
@@ -307,74 +336,87 @@ def _reduce(
 ) -> None:  # fmt: skip
     """Fill the last ten arrays, one hypothesis after the other; `day` and `cut` are counted from the discovery fold's first."""
     # Clusters may begin before the fold's first day, and calendars end within one: days of the rows alone matter.
-    days, others, clusters = np.zeros((4, n_calendar)), np.zeros((3, n_calendar)), np.zeros((4, n_calendar))
-    day_n, day_z, day_y, day_r = days[0], days[1], days[2], days[3]
-    at, cn, cz, cy, cr = np.zeros(n_calendar, np.int64), clusters[0], clusters[1], clusters[2], clusters[3]
+    days, others, active = np.zeros((4, n_calendar)), np.zeros((3, n_calendar)), np.zeros((4, n_calendar))
+    own_clusters, wide_clusters = np.zeros((4, n_calendar)), np.zeros((4, n_calendar))
+    at, own_at, wide_at = np.zeros(n_calendar, np.int64), np.zeros(n_calendar, np.int64), np.zeros(n_calendar, np.int64)
     n_blocks, filled_flips = by_block.shape[1], 0
     for h in range(len(pointer) - 1):
-        low, high = n_calendar, 0
-        for part in range(pointer[h], pointer[h + 1]):
-            for row in range(start[part], stop[part]):
-                d = day[row]
-                day_n[d] += n[row]
-                day_z[d] += z[row]
-                day_y[d] += y[row]
-                day_r[d] += y[row]
-                low, high = min(low, d), max(high, d + 1)
-        for part in range(other_pointer[h], other_pointer[h + 1]):
-            for row in range(other_start[part], other_stop[part]):
-                d = day[row]
-                others[0, d] += n[row]
-                others[1, d] += z[row]
-                others[2, d] += y[row]
-                low, high = min(low, d), max(high, d + 1)
-        own, wide, split = own_days[h], wide_days[h], max(low, min(high, cut))
-        if is_difference[h]:
-            counts[h, 0], counts[h, 2] = _difference(days, others, low, split)
-            counts[h, 3], counts[h, 5] = _difference(days, others, split, high)
-        events = 0.0
-        for d in range(low, split):
-            if day_n[d] > 0.0:
-                events += day_n[d]
-                if np.isnan(by_year[h, year[d]]):
-                    by_year[h, year[d]] = 0.0
-                by_year[h, year[d]] += day_y[d]
-                span = min(d * n_spans[h] // n_first, n_spans[h] - 1)
-                by_span[h, span] += day_z[d]
-                block = min(d * n_blocks // n_first, n_blocks - 1)
-                by_block[h, block, 0] += day_z[d]
-                by_block[h, block, 1] += day_z[d] * day_z[d]
-        if not is_difference[h]:
-            counts[h, 0] = round(events)
+        first, last = pointer[h], pointer[h + 1]
+        if last - first == 1 and not is_difference[h]:
+            n_active = _active_days(start[first], stop[first], day, n, z, y, at, active)
+        else:
+            low, high = n_calendar, 0
+            for part in range(first, last):
+                for row in range(start[part], stop[part]):
+                    d = day[row]
+                    days[0, d] += n[row]
+                    days[1, d] += z[row]
+                    days[2, d] += y[row]
+                    days[3, d] += y[row]
+                    low, high = min(low, d), max(high, d + 1)
+            for part in range(other_pointer[h], other_pointer[h + 1]):
+                for row in range(other_start[part], other_stop[part]):
+                    d = day[row]
+                    others[0, d] += n[row]
+                    others[1, d] += z[row]
+                    others[2, d] += y[row]
+                    low, high = min(low, d), max(high, d + 1)
+            if is_difference[h]:
+                middle = max(low, min(high, cut))
+                counts[h, 0], counts[h, 2] = _difference(days, others, low, middle)
+                counts[h, 3], counts[h, 5] = _difference(days, others, middle, high)
+            n_active = 0
+            for d in range(low, high):
+                if days[0, d] != 0.0:
+                    at[n_active] = d
+                    for k in range(4):
+                        active[k, n_active] = days[k, d]
+                    n_active += 1
+                for k in range(4):
+                    days[k, d] = 0.0
+                for k in range(3):
+                    others[k, d] = 0.0
+        split = 0
+        while split < n_active and at[split] < cut:
+            split += 1
 
-        filled = _clusters(days, low, split, own, cut, at, clusters)
+        own, wide, spans, events = own_days[h], wide_days[h], n_spans[h], 0.0
+        for index in range(split):
+            d, total_z = at[index], active[1, index]
+            events += active[0, index]
+            if np.isnan(by_year[h, year[d]]):
+                by_year[h, year[d]] = 0.0
+            by_year[h, year[d]] += active[2, index]
+            by_span[h, min(d * spans // n_first, spans - 1)] += total_z
+            block = min(d * n_blocks // n_first, n_blocks - 1)
+            by_block[h, block, 0] += total_z
+            by_block[h, block, 1] += total_z * total_z
+        length, starts, clusters = own, own_at, own_clusters
+        filled = _clusters(at, active, 0, split, own, cut, own_at, own_clusters)
         if not is_difference[h]:
-            counts[h, 2] = filled
-        busiest, largest = 0.0, 0.0
-        total_n, total_z = 0.0, 0.0
+            counts[h, 0], counts[h, 2] = round(events), filled
+        busiest, largest, total_n, total_z = 0.0, 0.0, 0.0, 0.0
         for g in range(filled):
-            busiest, largest = max(busiest, cn[g]), max(largest, abs(cz[g]))
-            total_n += cn[g]
-            total_z += cz[g]
+            busiest, largest = max(busiest, clusters[0, g]), max(largest, abs(clusters[1, g]))
+            total_n += clusters[0, g]
+            total_z += clusters[1, g]
         figures[h, 13] = busiest / total_n if total_n > 0.0 else 0.0
         figures[h, 14] = largest / abs(total_z) if total_z != 0.0 else np.nan
-        narrow = _jackknife(cn, cz, filled)
-        length = own
-        filled = _clusters(days, low, split, wide, cut, at, clusters)
-        figures[h, 12] = _jackknife(cn, cz, filled)[1] / narrow[1]
+        tested = _jackknife(clusters[0], clusters[1], filled)
+        n_wide = _clusters(at, active, 0, split, wide, cut, wide_at, wide_clusters)
+        in_blocks = _jackknife(wide_clusters[0], wide_clusters[1], n_wide)
+        figures[h, 12] = in_blocks[1] / tested[1]
         if figures[h, 12] > limit:
-            length = wide
-        else:
-            filled = _clusters(days, low, split, own, cut, at, clusters)
+            tested, filled, length, starts, clusters = in_blocks, n_wide, wide, wide_at, wide_clusters
         counts[h, 1], counts[h, 6] = filled, length
-        figures[h, 0], figures[h, 1], figures[h, 2] = _jackknife(cn, cz, filled)
-        figures[h, 3], figures[h, 4], figures[h, 5] = _jackknife(cn, cy, filled)
+        figures[h, 0], figures[h, 1], figures[h, 2] = tested
+        figures[h, 3], figures[h, 4], figures[h, 5] = _jackknife(clusters[0], clusters[2], filled)
         reach, spread, running, squares, cubes = 0.0, 0.0, 0.0, 0.0, 0.0
-        total_n = cn[:filled].sum()
+        total_n = clusters[0, :filled].sum()
         for g in range(filled):
-            deviation = cz[g] - figures[h, 0] * cn[g]
+            deviation = clusters[1, g] - tested[0] * clusters[0, g]
             if filled > 1:
-                score = deviation / (total_n - cn[g])
+                score = deviation / (total_n - clusters[0, g])
                 squares += score * score
                 cubes += score * score * score
             running += deviation
@@ -382,11 +424,11 @@ def _reduce(
             reach = max(reach, abs(running))
             power = 1.0
             for k in range(4):
-                power *= cr[g]
+                power *= clusters[3, g]
                 moments[h, k] += power
-            flip_day[filled_flips] = at[g]
-            flip_sum[filled_flips] = cz[g]
-            flip_count[filled_flips] = cn[g]
+            flip_day[filled_flips] = starts[g]
+            flip_sum[filled_flips] = clusters[1, g]
+            flip_count[filled_flips] = clusters[0, g]
             filled_flips += 1
         flip_pointer[h + 1] = filled_flips
         if spread > 0.0:
@@ -394,18 +436,11 @@ def _reduce(
         if squares > 0.0:
             figures[h, 16] = cubes / squares**1.5
 
-        filled = _clusters(days, split, high, length, cut, at, clusters)
+        filled = _clusters(at, active, split, n_active, length, cut, own_at, own_clusters)
         counts[h, 4] = filled
-        figures[h, 6], figures[h, 7], figures[h, 8] = _jackknife(cn, cz, filled)
-        figures[h, 9], figures[h, 10], figures[h, 11] = _jackknife(cn, cy, filled)
-        if length != own:
-            filled = _clusters(days, split, high, own, cut, at, clusters)
+        figures[h, 6], figures[h, 7], figures[h, 8] = _jackknife(own_clusters[0], own_clusters[1], filled)
+        figures[h, 9], figures[h, 10], figures[h, 11] = _jackknife(own_clusters[0], own_clusters[2], filled)
         if not is_difference[h]:
-            counts[h, 5] = filled
-            events = 0.0
-            for d in range(split, high):
-                events += day_n[d]
-            counts[h, 3] = round(events)
-        for d in range(low, high):
-            days[:, d] = 0.0
-            others[:, d] = 0.0
+            if length != own:
+                filled = _clusters(at, active, split, n_active, own, cut, own_at, own_clusters)
+            counts[h, 3], counts[h, 5] = round(active[0, split:n_active].sum()), filled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -94,8 +94,7 @@ class EventBlocks:
     share: Floats
 
 
-@dataclass(frozen=True)
-class _Cell:
+class _Cell(NamedTuple):
     """An atom of a block: a symbol in a joint state or in one state, and its rows of the discovery fold."""
 
     symbol: str
@@ -206,14 +205,14 @@ def _cells(
 ) -> dict[tuple[str, str, str], list[_Cell]]:
     """The atoms of each block that occur in the discovery fold, by symbol and state."""
     found: dict[tuple[str, str, str], list[_Cell]] = {name: [] for name in names}
-    before_cut = np.concatenate([[0], np.cumsum(days.day < cut)]).tolist()
+    before_cut = np.concatenate([[0], np.cumsum(days.day < cut)])
     for (policy, horizon, state_id), runs in days.series.items():
         kind = kinds.get(state_id.removeprefix(WITHOUT), ATOMS)
         is_joint = state_id.startswith(ATOM_PREFIX)
         if is_joint != (kind == ATOMS) or (policy, horizon, kind) not in names:
             continue
         for run in runs:
-            stop = run.start + before_cut[run.stop] - before_cut[run.start]
+            stop = run.start + int(before_cut[run.stop] - before_cut[run.start])
             if stop > run.start:
                 found[policy, horizon, kind].append(_Cell(run.symbol, state_id, run.start, stop))
     return {name: sorted(cells, key=lambda cell: (cell.symbol, cell.state_id)) for name, cells in found.items()}

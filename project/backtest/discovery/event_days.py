@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -20,8 +21,7 @@ SERIES: Final = ("policy", "horizon", "state_id")
 """What tells the series of one symbol's day scores apart."""
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """One run of rows: the days of one policy, horizon and state on one symbol."""
 
     symbol: str
@@ -44,13 +44,20 @@ class EventDays:
     Attributes
     ----------
     day : (r,) days since 1970-01-01, ascending within a series.
-    values : (r,) arrays by column of the day scores, ``n`` among them.
+    columns : names of the k columns of the day scores that are numbers, ``n`` among them.
+    table : (k, r) their values.
     series : by policy, horizon and state id the runs of rows, in the order of the symbols.
     """
 
     day: Integers
-    values: Mapping[str, Floats]
+    columns: tuple[str, ...]
+    table: Floats
     series: Mapping[tuple[str, str, str], tuple[Series, ...]]
+
+    @functools.cached_property
+    def values(self) -> Mapping[str, Floats]:
+        """(r,) arrays by column."""
+        return dict(zip(self.columns, self.table, strict=True))
 
     def parts(self, register: pl.DataFrame, *, without: str = "") -> Parts:
         """The runs of each registered hypothesis of the event: those of its symbol, or of all where it is pooled.
@@ -76,17 +83,21 @@ def event_days(scores: Mapping[str, pl.DataFrame]) -> EventDays:
     frames, offset = [], 0
     for symbol in sorted(scores):
         frame, starts, keys = _runs(scores[symbol])
-        for key, start, stop in zip(keys, starts, [*starts[1:], len(frame)], strict=False):
-            series.setdefault(key, []).append(Series(symbol, offset + int(start), offset + int(stop)))
+        edges = (offset + np.append(starts, len(frame))).tolist()
+        for key, start, stop in zip(keys, edges, edges[1:], strict=False):
+            series.setdefault(key, []).append(Series(symbol, start, stop))
         frames.append(frame)
         offset += len(frame)
     schema = frames[0].schema if frames else SCORE_SCHEMA
-    numbers = [name for name, dtype in schema.items() if dtype.is_numeric() and name != "day"]
-    return EventDays(
-        _joined([frame["day"] for frame in frames]).astype(np.int64),
-        {name: _joined([frame[name] for frame in frames]).astype(np.float64, copy=False) for name in numbers},
-        {key: tuple(runs) for key, runs in series.items()},
-    )
+    numbers = tuple(name for name, dtype in schema.items() if dtype.is_numeric() and name != "day")
+    day, table = np.empty(offset, np.int64), np.empty((len(numbers), offset))
+    last = 0
+    for frame in frames:
+        first, last = last, last + len(frame)
+        day[first:last] = frame["day"].to_numpy()
+        for column, name in enumerate(numbers):
+            table[column, first:last] = frame[name].to_numpy()
+    return EventDays(day, numbers, table, {key: tuple(runs) for key, runs in series.items()})
 
 
 def _runs(frame: pl.DataFrame) -> tuple[pl.DataFrame, Integers, list[tuple[str, str, str]]]:
@@ -117,7 +128,3 @@ def _starts(frame: pl.DataFrame) -> Integers:
     changed[0] = True
     return np.flatnonzero(changed)
 
-
-def _joined(parts: list[pl.Series]) -> NDArray[np.generic]:
-    arrays = [part.to_numpy() for part in parts]
-    return np.concatenate(arrays) if arrays else np.zeros(0)
