@@ -127,4 +127,3 @@ def _starts(frame: pl.DataFrame) -> Integers:
     changed = changes.to_series().to_numpy().copy()
     changed[0] = True
     return np.flatnonzero(changed)
-

@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.expressions.compiling import machine_code
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
@@ -94,21 +96,46 @@ def overfitting_probability(by_block: Floats, can_with: Booleans, can_against: B
     that half of all trades lose in any half, and the median of all is zero.
     """
     n_blocks = by_block.shape[1]
-    half = np.zeros((0, n_blocks))
-    if len(by_block):
-        chosen = list(itertools.combinations(range(n_blocks), n_blocks // 2))
-        half = np.zeros((len(chosen), n_blocks))
-        half[np.arange(len(chosen))[:, None], np.array(chosen)] = 1.0
-    sums, squares = by_block[:, :, 0].T, by_block[:, :, 1].T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inside = half @ sums / np.sqrt(half @ squares)
-        outside = (1.0 - half) @ sums / np.sqrt((1.0 - half) @ squares)
-    inside = np.concatenate([np.where(can_with, inside, -np.inf), np.where(can_against, -inside, -np.inf)], axis=1)
-    outside = np.concatenate([outside, -outside], axis=1)
-    if inside.size == 0 or not np.isfinite(np.where(np.isnan(inside), -np.inf, inside).max(axis=1)).all():
+    if not len(by_block):
         return float("nan")
-    best = np.nanargmax(inside, axis=1)
-    return float((np.nan_to_num(outside[np.arange(len(best)), best]) <= 0.0).mean())
+    chosen = np.array(list(itertools.combinations(range(n_blocks), n_blocks // 2)), dtype=np.int64)
+    is_inside = np.zeros((len(chosen), n_blocks), dtype=bool)
+    is_inside[np.arange(len(chosen))[:, None], chosen] = True
+    sums, squares = (np.ascontiguousarray(by_block[:, :, column].T) for column in range(2))
+    return float(_share_of_losses(is_inside, sums, squares, can_with, can_against))
+
+
+@machine_code
+def _share_of_losses(
+    is_inside: Booleans, sums: Floats, squares: Floats, can_with: Booleans, can_against: Booleans
+) -> float:
+    """Of the halvings (c, blocks) the share whose best trade of one half has no gain in the other; NaN where one has no best.
+
+    `sums` and `squares` are (blocks, m). Of equally good trades the first is picked, one with the event before those against.
+    """
+    n_halvings, n_blocks = is_inside.shape
+    size, lost = sums.shape[1], 0
+    inside, inside2, outside, outside2 = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    for halving in range(n_halvings):
+        inside[:], inside2[:], outside[:], outside2[:] = 0.0, 0.0, 0.0, 0.0
+        for block in range(n_blocks):
+            total, total2 = (inside, inside2) if is_inside[halving, block] else (outside, outside2)
+            for h in range(size):
+                total[h] += sums[block, h]
+                total2[h] += squares[block, h]
+        best_with, best_against, with_event, against = -np.inf, -np.inf, -1, -1
+        for h in range(size):
+            if inside2[h] > 0.0:
+                score = inside[h] / np.sqrt(inside2[h])
+                if can_with[h] and score > best_with:
+                    best_with, with_event = score, h
+                if can_against[h] and -score > best_against:
+                    best_against, against = -score, h
+        if with_event < 0 and against < 0:
+            return np.nan
+        later = -outside[against] if best_against > best_with else outside[with_event]
+        lost += not later > 0.0
+    return float(lost / n_halvings)
 
 
 def cusum_p(cusum: Floats) -> Floats:

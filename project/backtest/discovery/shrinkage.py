@@ -101,18 +101,17 @@ class Posterior:
         """P(effect > threshold) for (m,) thresholds in bps; a point mass that lies on the threshold is not above it."""
         from scipy.special import ndtr
 
-        row, column = self._heavy
-        distance = self.component_mean[row, column] - threshold[row]
-        deviation = self.component_sd[row, column]
+        row, weight, mean, deviation = self._heavy
+        distance = mean - threshold[row]
         with np.errstate(divide="ignore", invalid="ignore"):
             above = np.where(deviation == 0.0, distance > 0.0, ndtr(distance / deviation))
-        return segment_sums(self.weight[row, column] * above, row, len(self.weight))
+        return segment_sums(weight * above, row, len(self.weight))
 
     @functools.cached_property
-    def _heavy(self) -> tuple[Integers, Integers]:
-        """The components whose weight can be seen; most have none."""
-        row, column = np.nonzero(self.weight > NEGLIGIBLE_WEIGHT)
-        return row, column
+    def _heavy(self) -> tuple[Integers, Floats, Floats, Floats]:
+        """Row, weight, mean and standard deviation of the components whose weight can be seen; most have none."""
+        at = np.nonzero(self.weight > NEGLIGIBLE_WEIGHT)
+        return at[0], self.weight[at], self.component_mean[at], self.component_sd[at]
 
     def local_false_sign_rate(self) -> Floats:
         """P(effect ≤ 0): that the sign taken for positive is not."""

@@ -155,7 +155,14 @@ def _sums(pointer: Integers, sums: Singles, counts: Singles) -> Floats:
 
 @machine_code
 def _flipped_sums(
-    first: int, last: int, day: NDArray[np.int32], sums: Singles, crosses: Singles, flips: Singles, a: Singles, c: Singles
+    first: int,
+    last: int,
+    day: NDArray[np.int32],
+    sums: Singles,
+    crosses: Singles,
+    flips: Singles,
+    a: Singles,
+    c: Singles,
 ) -> None:
     """Σ and Σ of the products with counts of the rows first … last−1 under each column of `flips`, into `a` and `c`.
 
@@ -185,7 +192,7 @@ def _zeta(mean: np.float32, variance: np.float32, freedom: np.float32, one_sided
     if variance > 0.0:
         wallace = (np.float32(8.0) * freedom + np.float32(1.0)) / (np.float32(8.0) * freedom + np.float32(3.0))
         zeta = np.sqrt(freedom * np.log1p(mean * mean / (variance * freedom))) * wallace
-        return zeta if mean > 0.0 or not one_sided else -zeta
+        return np.float32(zeta if mean > 0.0 or not one_sided else -zeta)
     return np.float32(np.inf if mean != 0.0 and (mean > 0.0 or not one_sided) else -np.inf)
 
 
