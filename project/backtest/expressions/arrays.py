@@ -55,10 +55,6 @@ def null_unless(values: Array, keep: Booleans) -> Array:
     return np.where(keep, values, UNKNOWN if values.dtype == np.uint8 else np.nan)
 
 
-def _as_series(values: Floats) -> pl.Series:
-    return pl.Series(values, nan_to_null=True)
-
-
 def _as_floats(values: pl.Series) -> Floats:
     return values.to_numpy(writable=True)
 
@@ -140,12 +136,14 @@ def _rolling_sum(x: Floats, window: int) -> Floats:
     return window_sum(x, window, min_samples(window))
 
 
-def _rolling_min(x: Floats, window: int) -> Floats:
-    return _as_floats(_as_series(x).rolling_min(window, min_samples=min_samples(window)))
-
-
 def _rolling_max(x: Floats, window: int) -> Floats:
-    return _as_floats(_as_series(x).rolling_max(window, min_samples=min_samples(window)))
+    from backtest.expressions.moments import window_max
+
+    return window_max(x, window, min_samples(window))
+
+
+def _rolling_min(x: Floats, window: int) -> Floats:
+    return 0.0 - _rolling_max(-x, window)
 
 
 def _rolling_median(x: Floats, window: int) -> Floats:

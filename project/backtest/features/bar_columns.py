@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -101,6 +102,7 @@ def _session_instants(opens: Milliseconds, sessions: Iterable[Session], which: s
     return np.unique(np.array(found, dtype=np.int64))
 
 
+@functools.lru_cache(maxsize=65_536)
 def _instant(date: dt.date, time: dt.time, zone: str) -> int:
     """Milliseconds since 1970 of a local time, daylight saving included."""
     local = dt.datetime.combine(date, time, tzinfo=ZoneInfo(zone))
