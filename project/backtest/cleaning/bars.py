@@ -74,8 +74,7 @@ def clean_bars(
     first = wanted["timestamp"][0] if start is None else start
     behind = wanted["timestamp"][-1] + step if end is None else end
     grid = pl.datetime_range(first, behind, BAR, closed="left", time_zone="UTC", time_unit="ms", eager=True)
-    joined = pl.DataFrame({"timestamp": grid}).join(usable, on="timestamp", how="left", maintain_order="left")
-    bars = _flagged(joined)
+    bars = _flagged(beside_bars(pl.DataFrame({"timestamp": grid}), usable))
     return CleanedBars(bars, _quality(bars, found))
 
 
@@ -115,6 +114,13 @@ def one_per_stamp(rows: pl.DataFrame) -> pl.DataFrame:
     stamps = rows["timestamp"]
     is_rising = stamps.null_count() == 0 and bool((stamps.diff().slice(1) > dt.timedelta(0)).all())
     return rows if is_rising else rows.unique("timestamp", keep="last", maintain_order=True).sort("timestamp")
+
+
+def beside_bars(bars: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The bars with the columns of the rows of the same ``timestamp``, null where there is none; each stamp is there once."""
+    if bars["timestamp"].equals(rows["timestamp"]):
+        return bars.hstack(rows.drop("timestamp"))
+    return bars.join(rows, on="timestamp", how="left", maintain_order="left")
 
 
 def _consistent(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

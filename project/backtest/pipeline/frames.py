@@ -146,6 +146,8 @@ def market_of(root: DataRoot, stamps: pl.Series, start: dt.datetime, end: dt.dat
     from backtest.features.cross_section import MARKET_SCHEMA
 
     market = read_months(root.market_features(), start, end, schema=MARKET_SCHEMA)
+    if stamps.equals(market["timestamp"]):
+        return market
     n_missing = len(pl.DataFrame([stamps]).join(market, on="timestamp", how="anti"))
     if n_missing:
         raise DataError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backtest.lake.months import month_files, read_months
+from backtest.lake.paths import Market
 from backtest.pipeline.frames import BAR, clipped, feature_extent, inputs_of, perpetual_frame
 from backtest.pipeline.quarters import quarter_bounds, quarter_name, quarters
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
@@ -87,7 +88,7 @@ def run(plan: Plan, partition: str) -> Outcome:
     hits = pl.concat(found).filter(pl.col("timestamp") >= start)
     datasets = {name: column.dataset for name, column in definitions.columns.items()}
     masks = {name: taint_mask(event.columns, datasets) for name, event in definitions.events.items()}
-    bars = _taint(plan, symbol, start - _reach(definitions), end)
+    bars = pl.concat([_taint(plan, symbol, start - _reach(definitions), first), frame.select("timestamp", "taint")])
     hits = with_taint(hits, bars, definitions.events, definitions.features, masks)
     states = states.with_columns(
         frame["is_gap"],
@@ -144,9 +145,11 @@ def _taint(plan: Plan, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.
 
     from backtest.cleaning.taint import with_spot_taint
 
-    bars = read_months(plan.root.cleaned_bars("perp", symbol), start, end, columns=["timestamp", "taint"])
-    schema = {"timestamp": pl.Datetime("ms", "UTC"), "is_tainted": pl.Boolean()}
-    return with_spot_taint(bars, read_months(plan.root.cleaned_bars("spot", symbol), start, end, schema=schema))
+    def read(market: Market, name: str, kind: pl.DataType) -> pl.DataFrame:
+        schema = {"timestamp": pl.Datetime("ms", "UTC"), name: kind}
+        return read_months(plan.root.cleaned_bars(market, symbol), start, end, schema=schema)
+
+    return with_spot_taint(read("perp", "taint", pl.UInt16()), read("spot", "is_tainted", pl.Boolean()))
 
 
 STAGE = Stage(
