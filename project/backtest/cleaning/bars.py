@@ -64,7 +64,8 @@ def clean_bars(
     """
     on_grid, found = _sift(bars_5m)
     summed = sum_to_5m(bars_1m).join(on_grid.select("timestamp"), on="timestamp", how="anti")
-    usable, inconsistent = _consistent(pl.concat([on_grid, summed], how="vertical").sort("timestamp"))
+    both = pl.concat([on_grid, summed], how="vertical").sort("timestamp") if len(summed) else on_grid
+    usable, inconsistent = _consistent(both)
     found.append(_per_month(summed, "from_1m"))
     found.append(_per_month(inconsistent, "inconsistent"))
     step = dt.timedelta(minutes=BAR_MINUTES)
@@ -83,6 +84,8 @@ def sum_to_5m(bars_1m: pl.DataFrame) -> pl.DataFrame:
 
     A volume column is null where any of its minutes is.
     """
+    if bars_1m.is_empty():
+        return bars_1m
     minutes = one_per_stamp(bars_1m)
     minutes = minutes.filter(pl.col("timestamp").dt.truncate("1m") == pl.col("timestamp"))
     return (
@@ -103,7 +106,7 @@ def sum_to_5m(bars_1m: pl.DataFrame) -> pl.DataFrame:
 def _sift(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Rows on the 5-minute grid, one a stamp, and the counts of what was left out."""
     is_on_grid = rows["timestamp"].dt.truncate(BAR) == rows["timestamp"]
-    on_grid, off_grid = rows.filter(is_on_grid), rows.filter(~is_on_grid)
+    on_grid, off_grid = _parted(rows, is_on_grid)
     kept = one_per_stamp(on_grid)
     repeated = on_grid.clear() if len(kept) == len(on_grid) else on_grid.filter(~pl.col("timestamp").is_last_distinct())
     return kept, [_per_month(repeated, "duplicates"), _per_month(off_grid, "off_grid")]
@@ -134,7 +137,15 @@ def _consistent(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     volumes = [
         pl.when(pl.col(name).is_finite() & (pl.col(name) >= 0)).then(pl.col(name)).alias(name) for name in VOLUMES
     ]
-    return bars.filter(sound).with_columns(volumes), bars.filter(~sound).select("timestamp")
+    usable, others = _parted(bars, bars.select(sound).to_series())
+    return usable.with_columns(volumes), others.select("timestamp")
+
+
+def _parted(rows: pl.DataFrame, holds: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows where it holds and those where it does not; where it is null, neither."""
+    if holds.null_count() == 0 and holds.all():
+        return rows, rows.clear()
+    return rows.filter(holds), rows.filter(~holds)
 
 
 def _flagged(bars: pl.DataFrame) -> pl.DataFrame:
@@ -148,6 +159,8 @@ def _flagged(bars: pl.DataFrame) -> pl.DataFrame:
 
 
 def _per_month(rows: pl.DataFrame, count: str) -> pl.DataFrame:
+    if rows.is_empty():
+        return pl.DataFrame(schema={"month": rows.schema["timestamp"], count: pl.Int64})
     return rows.group_by(pl.col("timestamp").dt.truncate("1mo").alias("month")).agg(
         pl.len().cast(pl.Int64).alias(count)
     )
@@ -169,7 +182,10 @@ def _quality(bars: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
         )
     )
     for counts in found:
-        months = months.join(counts, on="month", how="full", coalesce=True)
+        if counts.is_empty():
+            months = months.with_columns(pl.lit(None, dtype=pl.Int64).alias(counts.columns[-1]))
+        else:
+            months = months.join(counts, on="month", how="full", coalesce=True)
     return months.select(pl.col("month").dt.strftime("%Y-%m"), *(pl.col(name).fill_null(0) for name in COUNTS)).sort(
         "month"
     )

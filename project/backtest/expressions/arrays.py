@@ -34,9 +34,9 @@ DAYS_FROM_MONDAY: Final = 3.0
 def finite(values: Floats) -> Floats:
     """`values` with infinities NaN and -0.0 as 0.0."""
     positive_zero = values + 0.0
-    is_finite = np.isfinite(positive_zero)
-    if not is_finite.all():
-        positive_zero[~is_finite] = np.nan
+    infinite = np.isinf(positive_zero)
+    if infinite.any():
+        positive_zero[infinite] = np.nan
     return positive_zero
 
 

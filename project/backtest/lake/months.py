@@ -139,11 +139,11 @@ def read_months(
     require_schema(dataset, frame, schema or {})
     if (kind := frame.schema.get("timestamp")) != pl.Datetime("ms", "UTC"):
         raise DataError(f"{dataset}: timestamp has the type {kind}, not UTC time in milliseconds. {MEND}")
-    frame = _between(frame, start, end)
+    frame = between(frame, start, end)
     return frame if columns is None else frame.select(columns)
 
 
-def _between(frame: pl.DataFrame, start: dt.datetime | None, end: dt.datetime | None) -> pl.DataFrame:
+def between(frame: pl.DataFrame, start: dt.datetime | None, end: dt.datetime | None = None) -> pl.DataFrame:
     """Rows with start <= timestamp < end; of rows in order of time a view, which copies nothing."""
     import polars as pl
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backtest.lake.months import month_files, read_months
+from backtest.lake.months import between, month_files, read_months
 from backtest.lake.paths import Market
 from backtest.pipeline.frames import BAR, clipped, feature_extent, inputs_of, perpetual_frame
 from backtest.pipeline.quarters import quarter_bounds, quarter_name, quarters
@@ -77,11 +77,11 @@ def run(plan: Plan, partition: str) -> Outcome:
     first_of = {is_short: start - SHORT_LOOKBACK_BARS * BAR if is_short else first for is_short in (True, False)}
     found = [
         detect_hits(
-            frame.filter(pl.col("timestamp") >= first_of[is_short]),
+            between(frame, first_of[is_short]),
             chosen,
             symbol,
             definitions.states,
-            states.filter(pl.col("timestamp") >= first_of[is_short]),
+            between(states, first_of[is_short]),
         )
         for is_short, chosen in _by_reach(definitions, needs).items()
     ]
@@ -96,7 +96,7 @@ def run(plan: Plan, partition: str) -> Outcome:
         .to_series()
         .alias("expected_volatility"),
     )
-    states = states.filter(pl.col("timestamp") >= start)
+    states = between(states, start)
     places = (plan.root.quarter_hits, plan.root.quarter_states, plan.root.quarter_needs)
     outputs = tuple(place(plan.run_id, symbol, quarter) for place in places)
     write_parquet(outputs[0], hits, is_passing=True)
