@@ -60,7 +60,7 @@ def calendar_columns(timestamp: pl.Series, calendars: Iterable[Calendar]) -> pl.
             made["session_close"] = _holds_one(opens, _session_instants(opens, calendar.sessions, "closes") - 1)
         else:
             made |= _release_columns(opens, calendar)
-    return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in made.items()})
+    return pl.DataFrame({name: pl.Series(values, nan_to_null=True) for name, values in made.items()})
 
 
 def _release_columns(opens: Milliseconds, calendar: Calendar) -> dict[str, NDArray[np.float64]]:
