@@ -64,7 +64,8 @@ def clean_bars(
     """
     on_grid, found = _sift(bars_5m)
     summed = sum_to_5m(bars_1m).join(on_grid.select("timestamp"), on="timestamp", how="anti")
-    usable, inconsistent = _consistent(pl.concat([on_grid, summed], how="vertical").sort("timestamp"))
+    both = pl.concat([on_grid, summed], how="vertical").sort("timestamp") if len(summed) else on_grid
+    usable, inconsistent = _consistent(both)
     found.append(_per_month(summed, "from_1m"))
     found.append(_per_month(inconsistent, "inconsistent"))
     step = dt.timedelta(minutes=BAR_MINUTES)
@@ -74,8 +75,7 @@ def clean_bars(
     first = wanted["timestamp"][0] if start is None else start
     behind = wanted["timestamp"][-1] + step if end is None else end
     grid = pl.datetime_range(first, behind, BAR, closed="left", time_zone="UTC", time_unit="ms", eager=True)
-    joined = pl.DataFrame({"timestamp": grid}).join(usable, on="timestamp", how="left", maintain_order="left")
-    bars = _flagged(joined)
+    bars = _flagged(beside_bars(pl.DataFrame({"timestamp": grid}), usable))
     return CleanedBars(bars, _quality(bars, found))
 
 
@@ -84,6 +84,8 @@ def sum_to_5m(bars_1m: pl.DataFrame) -> pl.DataFrame:
 
     A volume column is null where any of its minutes is.
     """
+    if bars_1m.is_empty():
+        return bars_1m
     minutes = one_per_stamp(bars_1m)
     minutes = minutes.filter(pl.col("timestamp").dt.truncate("1m") == pl.col("timestamp"))
     return (
@@ -104,7 +106,7 @@ def sum_to_5m(bars_1m: pl.DataFrame) -> pl.DataFrame:
 def _sift(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Rows on the 5-minute grid, one a stamp, and the counts of what was left out."""
     is_on_grid = rows["timestamp"].dt.truncate(BAR) == rows["timestamp"]
-    on_grid, off_grid = rows.filter(is_on_grid), rows.filter(~is_on_grid)
+    on_grid, off_grid = _parted(rows, is_on_grid)
     kept = one_per_stamp(on_grid)
     repeated = on_grid.clear() if len(kept) == len(on_grid) else on_grid.filter(~pl.col("timestamp").is_last_distinct())
     return kept, [_per_month(repeated, "duplicates"), _per_month(off_grid, "off_grid")]
@@ -115,6 +117,13 @@ def one_per_stamp(rows: pl.DataFrame) -> pl.DataFrame:
     stamps = rows["timestamp"]
     is_rising = stamps.null_count() == 0 and bool((stamps.diff().slice(1) > dt.timedelta(0)).all())
     return rows if is_rising else rows.unique("timestamp", keep="last", maintain_order=True).sort("timestamp")
+
+
+def beside_bars(bars: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The bars with the columns of the rows of the same ``timestamp``, null where there is none; each stamp is there once."""
+    if bars["timestamp"].equals(rows["timestamp"]):
+        return bars.hstack(rows.drop("timestamp"))
+    return bars.join(rows, on="timestamp", how="left", maintain_order="left")
 
 
 def _consistent(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -128,7 +137,15 @@ def _consistent(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     volumes = [
         pl.when(pl.col(name).is_finite() & (pl.col(name) >= 0)).then(pl.col(name)).alias(name) for name in VOLUMES
     ]
-    return bars.filter(sound).with_columns(volumes), bars.filter(~sound).select("timestamp")
+    usable, others = _parted(bars, bars.select(sound).to_series())
+    return usable.with_columns(volumes), others.select("timestamp")
+
+
+def _parted(rows: pl.DataFrame, holds: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows where it holds and those where it does not; where it is null, neither."""
+    if holds.null_count() == 0 and holds.all():
+        return rows, rows.clear()
+    return rows.filter(holds), rows.filter(~holds)
 
 
 def _flagged(bars: pl.DataFrame) -> pl.DataFrame:
@@ -142,6 +159,8 @@ def _flagged(bars: pl.DataFrame) -> pl.DataFrame:
 
 
 def _per_month(rows: pl.DataFrame, count: str) -> pl.DataFrame:
+    if rows.is_empty():
+        return pl.DataFrame(schema={"month": rows.schema["timestamp"], count: pl.Int64})
     return rows.group_by(pl.col("timestamp").dt.truncate("1mo").alias("month")).agg(
         pl.len().cast(pl.Int64).alias(count)
     )
@@ -163,7 +182,10 @@ def _quality(bars: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
         )
     )
     for counts in found:
-        months = months.join(counts, on="month", how="full", coalesce=True)
+        if counts.is_empty():
+            months = months.with_columns(pl.lit(None, dtype=pl.Int64).alias(counts.columns[-1]))
+        else:
+            months = months.join(counts, on="month", how="full", coalesce=True)
     return months.select(pl.col("month").dt.strftime("%Y-%m"), *(pl.col(name).fill_null(0) for name in COUNTS)).sort(
         "month"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from backtest.cleaning.bars import one_per_stamp
+from backtest.cleaning.bars import beside_bars, one_per_stamp
 from backtest.cleaning.contracts import with_contract_interval
 from backtest.cleaning.funding import clean_funding, join_funding
 
@@ -88,7 +88,7 @@ def _beside(bars: pl.DataFrame, rows: pl.DataFrame | None, columns: Mapping[str,
     if (values["timestamp"].diff() == dt.timedelta(0)).any():
         last = [pl.col(name).drop_nulls().last() for name in columns]
         values = values.group_by("timestamp", maintain_order=True).agg(last)
-    return bars.join(values, on="timestamp", how="left", maintain_order="left")
+    return beside_bars(bars, values)
 
 
 def _from_zero(name: str) -> pl.Expr:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from backtest.cleaning.bars import clean_bars
+from backtest.cleaning.bars import beside_bars, clean_bars
 from backtest.cleaning.perpetual import DATASET_COLUMNS, join_datasets
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def with_spot_taint(bars: pl.DataFrame, spot: pl.DataFrame) -> pl.DataFrame:
 def _joined(bars: pl.DataFrame, spot: pl.DataFrame, *columns: pl.Expr) -> pl.DataFrame:
     spot_taint = (pl.col("is_tainted").cast(pl.UInt16) * SPOT_BIT).alias("_spot_taint")
     beside = spot.select("timestamp", *columns, spot_taint)
-    joined = bars.join(beside, on="timestamp", how="left", maintain_order="left")
+    joined = beside_bars(bars, beside)
     return joined.with_columns(pl.col("taint") | pl.col("_spot_taint").fill_null(0)).drop("_spot_taint")
 
 

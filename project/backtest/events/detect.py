@@ -92,7 +92,7 @@ def detect_hits(
     at = np.concatenate(rows)
     stamp = pl.col("timestamp").dt.strftime("%Y%m%dT%H%M")
     return (
-        pl.DataFrame([frame["timestamp"], *_conditions(frame, states, held)])[at]
+        _conditions((evaluate_states(frame, states.values()) if held is None else held)[at], states)
         .with_columns(
             pl.Series("event_type", types, dtype=pl.String),
             pl.lit(symbol).alias("symbol"),
@@ -116,17 +116,18 @@ def outside_cooldowns(hits: pl.DataFrame, events: Iterable[CompiledEvent]) -> pl
     return pl.concat(kept)
 
 
-def _conditions(frame: pl.DataFrame, states: Mapping[str, CompiledState], held: pl.DataFrame | None) -> list[pl.Series]:
-    """One text column a state dimension: the value that holds at the bar, null where none does."""
-    held = evaluate_states(frame, states.values()) if held is None else held
-    dimensions = held.select(
-        pl.coalesce(
-            pl.lit(None, dtype=pl.String),
-            *(pl.when(pl.col(state.model.state_id(value))).then(pl.lit(value)) for value in state.model.values),
-        ).alias(name)
-        for name, state in states.items()
+def _conditions(held: pl.DataFrame, states: Mapping[str, CompiledState]) -> pl.DataFrame:
+    """``timestamp`` and a text column a state dimension: the value that holds at the bar, null where none does."""
+    return held.select(
+        "timestamp",
+        *(
+            pl.coalesce(
+                pl.lit(None, dtype=pl.String),
+                *(pl.when(pl.col(state.model.state_id(value))).then(pl.lit(value)) for value in state.model.values),
+            ).alias(name)
+            for name, state in states.items()
+        ),
     )
-    return dimensions.get_columns()
 
 
 def outside_cooldown(hits: NDArray[np.int64], cooldown_bars: int) -> NDArray[np.int64]:

@@ -57,12 +57,12 @@ def with_taint(
         return events.with_columns(pl.lit(False).alias("tainted"))
     bits, stamps = frame["taint"].to_numpy(), frame["timestamp"].to_numpy()
     tainted = np.zeros(len(events), dtype=bool)
-    types = events["event_type"].to_numpy()
     at = np.searchsorted(stamps, events["timestamp"].to_numpy())
-    for name in events["event_type"].unique(maintain_order=True):
-        own = np.flatnonzero(types == name)
+    before = {mask: counted_before((bits & mask) != 0) for mask in set(masks.values())}
+    rows_of = events.select("event_type").with_row_index("row").group_by("event_type").agg("row")
+    for name, rows in rows_of.iter_rows():
         lookback = total_lookback_bars(definitions[name], features)
-        tainted[own] = event_taint((bits & masks[name]) != 0, at[own], lookback)
+        tainted[rows] = any_tainted(before[masks[name]], at[rows] - lookback, at[rows])
     return events.with_columns(pl.Series("tainted", tainted))
 
 

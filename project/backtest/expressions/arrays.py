@@ -34,9 +34,9 @@ DAYS_FROM_MONDAY: Final = 3.0
 def finite(values: Floats) -> Floats:
     """`values` with infinities NaN and -0.0 as 0.0."""
     positive_zero = values + 0.0
-    is_finite = np.isfinite(positive_zero)
-    if not is_finite.all():
-        positive_zero[~is_finite] = np.nan
+    infinite = np.isinf(positive_zero)
+    if infinite.any():
+        positive_zero[infinite] = np.nan
     return positive_zero
 
 
@@ -53,10 +53,6 @@ def known(values: Values) -> Booleans:
 def null_unless(values: Array, keep: Booleans) -> Array:
     """`values` where `keep` is true, null elsewhere."""
     return np.where(keep, values, UNKNOWN if values.dtype == np.uint8 else np.nan)
-
-
-def _as_series(values: Floats) -> pl.Series:
-    return pl.Series(values, nan_to_null=True)
 
 
 def _as_floats(values: pl.Series) -> Floats:
@@ -140,12 +136,14 @@ def _rolling_sum(x: Floats, window: int) -> Floats:
     return window_sum(x, window, min_samples(window))
 
 
-def _rolling_min(x: Floats, window: int) -> Floats:
-    return _as_floats(_as_series(x).rolling_min(window, min_samples=min_samples(window)))
-
-
 def _rolling_max(x: Floats, window: int) -> Floats:
-    return _as_floats(_as_series(x).rolling_max(window, min_samples=min_samples(window)))
+    from backtest.expressions.moments import window_max
+
+    return window_max(x, window, min_samples(window))
+
+
+def _rolling_min(x: Floats, window: int) -> Floats:
+    return 0.0 - _rolling_max(-x, window)
 
 
 def _rolling_median(x: Floats, window: int) -> Floats:

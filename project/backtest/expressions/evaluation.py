@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -11,13 +11,11 @@ import polars as pl
 from backtest.errors import DataError
 from backtest.expressions.arrays import OPERATOR_ARRAYS, TRUE, UNKNOWN, Floats, Operand, Values, finite, truth
 from backtest.expressions.implementations import IMPLEMENTATIONS
-from backtest.expressions.program import Call, Column, Constant, Program
+from backtest.expressions.program import Call, Column, Constant, Meaning, Program
 from backtest.expressions.registry import Kind
 
 RESULT_NAME: Final = "value"
 DTYPES: Final[Mapping[Kind, type[pl.DataType]]] = {"number": pl.Float64, "boolean": pl.Boolean}
-
-_Step: TypeAlias = tuple[object, ...]
 
 
 class Evaluation:
@@ -31,7 +29,7 @@ class Evaluation:
         self.height = height
         self._columns: dict[Column, Values] = {}
         self._defined: dict[str, Floats] = {}
-        self._windows: dict[_Step, Values] = {}
+        self._windows: dict[Meaning, Values] = {}
 
     @classmethod
     def of_frame(cls, frame: pl.DataFrame) -> Evaluation:
@@ -61,30 +59,20 @@ class Evaluation:
 
     def _run(self, program: Program) -> Values:
         """Each step once, in order; a step's array is let go after its last use, unless it is a window's."""
-        last_use = {
-            operand: position
-            for position, step in enumerate(program.steps)
-            if isinstance(step, Call)
-            for operand in step.operands
-        }
-        meanings: list[_Step] = []
+        last_use, meanings = program.last_uses, program.meanings
         values: dict[int, Operand] = {}
         for position, step in enumerate(program.steps):
             match step:
                 case Column():
-                    meanings.append(("column", step))
                     values[position] = self._values_of(step)
                 case Constant():
-                    meanings.append(("constant", type(step.value), step.value))
                     values[position] = step.value
                 case Call():
-                    meaning = (step.name, tuple(meanings[operand] for operand in step.operands), step.literals)
-                    meanings.append(meaning)
-                    found = self._windows.get(meaning) if step.literals else None
+                    found = self._windows.get(meanings[position]) if step.literals else None
                     if found is None:
                         found = self._called(step, [values[operand] for operand in step.operands])
                         if step.literals:
-                            self._windows[meaning] = found
+                            self._windows[meanings[position]] = found
                     values[position] = found
                     for operand in step.operands:
                         if last_use[operand] == position:

@@ -250,6 +250,33 @@ def window_sum(values: Floats, window: int, needed: int) -> Floats:
 
 
 @machine_code
+def window_max(values: Floats, window: int, needed: int) -> Floats:
+    """The largest known value of the `window` rows ending at each row. Shape (n,)."""
+    n = values.size
+    block = max(1, min(window, n))
+    largest = np.full(n, np.nan)
+    tail_count, tail = np.zeros(block, np.int64), np.full(block, -np.inf)
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        count, top = 0, -np.inf
+        for row in range(start, end):
+            if values[row] == values[row]:
+                count += 1
+                top = max(top, values[row])
+            if count + tail_count[row - start] >= needed:
+                largest[row] = max(top, tail[row - start])
+        if end < n:
+            count, top = 0, -np.inf
+            tail_count[block - 1], tail[block - 1] = 0, -np.inf
+            for row in range(end - 1, start, -1):
+                if values[row] == values[row]:
+                    count += 1
+                    top = max(top, values[row])
+                tail_count[row - start - 1], tail[row - start - 1] = count, top
+    return largest
+
+
+@machine_code
 def rows_since_max(values: Floats, window: int, needed: int) -> Floats:
     """Rows since the largest known value of the `window` rows ending at each row, the latest one of equals. Shape (n,)."""
     n = values.size
@@ -287,6 +314,8 @@ def visits_to_largest(values: Floats, depths: Floats, window: int, needed: int) 
     visits = np.full(n, np.nan)
     # Rows of the window whose values are larger than all known ones after them: the first is the largest.
     descending, head, tail, known = np.empty(n, np.int64), 0, 0, 0
+    # The row before each that is larger, all between being smaller or null; −1 where its window had none.
+    larger = np.full(n, -1)
     for row in range(n):
         first = max(0, row - window)
         if head < tail and descending[head] < first:
@@ -295,15 +324,25 @@ def visits_to_largest(values: Floats, depths: Floats, window: int, needed: int) 
             known -= values[first - 1] == values[first - 1]
         if math.isfinite(depths[row]) and known >= needed and head < tail:
             level = values[descending[head]] - depths[row]
-            found = np.int64(values[first] >= level)
-            # Without branches, so that several rows are compared at once.
-            for before in range(first + 1, row):
-                found += (values[before] >= level) & ~(values[before - 1] >= level)
+            last = head
+            while last + 1 < tail and values[descending[last + 1]] >= level:
+                last += 1
+            found, before = 0, descending[last]
+            while before >= first:
+                if values[before] >= level:
+                    found += before == first or not values[before - 1] >= level
+                    before -= 1
+                elif values[before] == values[before]:
+                    before = larger[before]
+                else:
+                    before -= 1
             visits[row] = found
         if values[row] == values[row]:
             known += 1
             while head < tail and values[descending[tail - 1]] <= values[row]:
                 tail -= 1
+            if head < tail:
+                larger[row] = descending[tail - 1]
             descending[tail] = row
             tail += 1
     return visits

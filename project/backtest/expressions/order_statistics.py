@@ -14,6 +14,7 @@ Fenwick (1994), Software: Practice and Experience 24(3).
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import Final
 
@@ -81,18 +82,18 @@ def _member(bits: Words, tree: Counts, k: int) -> int:
 
 
 @machine_code
-def _places(values: Floats, order: Integers, n_known: int) -> Integers:
+def _places(values: Floats, order: Integers) -> Integers:
     """Place of each row in the order of values; rows that are null keep −1."""
     places = np.full(values.size, -1)
-    for place in range(n_known):
+    for place in range(order.size):
         places[order[place]] = place
     return places
 
 
 @machine_code
-def _ranks(values: Floats, order: Integers, n_known: int, window: int, needed: int) -> Floats:
-    n = values.size
-    places = _places(values, order, n_known)
+def _ranks(values: Floats, order: Integers, window: int, needed: int) -> Floats:
+    n, n_known = values.size, order.size
+    places = _places(values, order)
     # First place of each run of equal values, and the one behind its last, by place.
     first, behind = np.empty(n_known, np.int64), np.empty(n_known, np.int64)
     start = 0
@@ -128,9 +129,9 @@ def _ranks(values: Floats, order: Integers, n_known: int, window: int, needed: i
 
 
 @machine_code
-def _quantiles(values: Floats, order: Integers, n_known: int, q: float, window: int, needed: int) -> Floats:
-    n = values.size
-    places = _places(values, order, n_known)
+def _quantiles(values: Floats, order: Integers, q: float, window: int, needed: int) -> Floats:
+    n, n_known = values.size, order.size
+    places = _places(values, order)
     bits = np.zeros(n_known // WORD_BITS + 1, np.uint64)
     tree = np.zeros(bits.size + 1, np.int32)
     quantiles = np.full(n, np.nan)
@@ -163,7 +164,7 @@ def window_rank(values: Floats, window: int, needed: int) -> Floats:
     window : rows; at the beginning the rows there are.
     needed : known values (at least 1) below which a row is null; a row whose own value is null is null too.
     """
-    return _in_parts(values, window, lambda rows, order, n_known: _ranks(rows, order, n_known, window, needed))
+    return _in_parts(values, window, lambda rows, order: _ranks(rows, order, window, needed))
 
 
 def window_quantile(values: Floats, q: float, window: int, needed: int) -> Floats:
@@ -171,20 +172,34 @@ def window_quantile(values: Floats, q: float, window: int, needed: int) -> Float
 
     Null where fewer than `needed` (at least 1) values are known.
     """
-    return _in_parts(values, window, lambda rows, order, n_known: _quantiles(rows, order, n_known, q, window, needed))
+    return _in_parts(values, window, lambda rows, order: _quantiles(rows, order, q, window, needed))
 
 
-def _in_parts(values: Floats, window: int, compute: Callable[[Floats, Integers, int], Floats]) -> Floats:
+def _in_parts(values: Floats, window: int, compute: Callable[[Floats, Integers], Floats]) -> Floats:
     """`compute` on part after part, each with the window before it; a part's order and set stay in the processor's cache.
 
-    As sets are exact, where the parts begin has no influence on the result.
+    As sets are exact, where the parts begin has no influence on the result, nor has the order of equal values.
     """
     step = max(ROWS_AT_ONCE, 2 * window)
+    order = _order_of(values)
     result = np.empty_like(values)
     for start in range(0, values.size, step):
-        first = max(0, start - window)
-        rows = values[first : start + step]
-        order = np.argsort(rows)
-        n_known = rows.size - int(np.count_nonzero(np.isnan(rows)))
-        result[start : start + step] = compute(rows, order, n_known)[start - first :]
+        first, end = max(0, start - window), min(start + step, values.size)
+        own = order if end - first == values.size else order[(order >= first) & (order < end)] - first
+        result[start:end] = compute(values[first:end], own)[start - first :]
     return result
+
+
+def _order_of(values: Floats) -> Integers:
+    """The known rows by their values. Kept as long as the array lives, as several windows look at one series."""
+    found = _orders.get(id(values))
+    if found is None:
+        # NaN is left out, as with one of them the sort takes a way several times as slow.
+        rows = np.flatnonzero(values == values)
+        found = rows[np.argsort(values[rows])]
+        weakref.finalize(values, _orders.pop, id(values), None).atexit = False
+        _orders[id(values)] = found
+    return found
+
+
+_orders: Final[dict[int, Integers]] = {}

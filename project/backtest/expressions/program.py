@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from backtest.expressions.registry import Kind
 
@@ -41,6 +42,7 @@ class Call:
 
 
 Step = Column | Constant | Call
+Meaning: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,30 @@ class Program:
             if isinstance(self.steps[operand], Call)
         }
         return tuple(sorted(compared))
+
+    @functools.cached_property
+    def last_uses(self) -> Mapping[int, int]:
+        """The last step that reads each step."""
+        return {
+            operand: position
+            for position, step in enumerate(self.steps)
+            if isinstance(step, Call)
+            for operand in step.operands
+        }
+
+    @functools.cached_property
+    def meanings(self) -> tuple[Meaning, ...]:
+        """What each step computes, whatever its place: equal in two programs where the steps are."""
+        meanings: list[Meaning] = []
+        for step in self.steps:
+            match step:
+                case Column():
+                    meanings.append(("column", step))
+                case Constant():
+                    meanings.append(("constant", type(step.value), step.value))
+                case Call():
+                    meanings.append((step.name, tuple(meanings[operand] for operand in step.operands), step.literals))
+        return tuple(meanings)
 
     def part(self, result: int) -> Program:
         """The steps that step `result` needs, in order, itself the last."""

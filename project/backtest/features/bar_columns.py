@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -59,7 +60,7 @@ def calendar_columns(timestamp: pl.Series, calendars: Iterable[Calendar]) -> pl.
             made["session_close"] = _holds_one(opens, _session_instants(opens, calendar.sessions, "closes") - 1)
         else:
             made |= _release_columns(opens, calendar)
-    return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in made.items()})
+    return pl.DataFrame({name: pl.Series(values, nan_to_null=True) for name, values in made.items()})
 
 
 def _release_columns(opens: Milliseconds, calendar: Calendar) -> dict[str, NDArray[np.float64]]:
@@ -101,6 +102,7 @@ def _session_instants(opens: Milliseconds, sessions: Iterable[Session], which: s
     return np.unique(np.array(found, dtype=np.int64))
 
 
+@functools.lru_cache(maxsize=65_536)
 def _instant(date: dt.date, time: dt.time, zone: str) -> int:
     """Milliseconds since 1970 of a local time, daylight saving included."""
     local = dt.datetime.combine(date, time, tzinfo=ZoneInfo(zone))

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.cleaning.bars import beside_bars
 from backtest.expressions import BARS_PER_DAY, compile_expression
 
 Floats = NDArray[np.float64]
@@ -107,5 +108,5 @@ class _Sums:
 
 def with_market(bars: pl.DataFrame, market: pl.DataFrame) -> pl.DataFrame:
     """A symbol's bars with `DERIVED_COLUMNS` beside them; ``relative_return`` is its own return less the market's."""
-    joined = bars.join(market.select(*MARKET_SCHEMA), on="timestamp", how="left", maintain_order="left")
+    joined = beside_bars(bars, market.select(*MARKET_SCHEMA))
     return joined.with_columns((RETURN.polars() - pl.col("market_return")).alias("relative_return"))

@@ -19,7 +19,7 @@ import polars as pl
 
 from backtest.errors import DataError
 from backtest.lake.files import read_parquet, read_parquet_files, require_schema, write_parquet
-from backtest.lake.months import month_files, month_folder, write_months
+from backtest.lake.months import between, month_files, month_folder, write_months
 from backtest.lake.paths import DataRoot, Market
 from backtest.lake.schemas import RAW_SCHEMAS
 
@@ -67,9 +67,7 @@ def read_raw(
     frame = read_parquet_files(paths, list(schema)) if paths else pl.DataFrame(schema=schema)
     if dict(frame.schema) != schema:
         require_schema(root.raw(venue, market, symbol, dataset), frame, schema)
-    if start is not None:
-        frame = frame.filter(pl.col("timestamp") >= start)
-    return frame if end is None else frame.filter(pl.col("timestamp") < end)
+    return between(frame, start, end)
 
 
 def have_days(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -146,6 +146,8 @@ def market_of(root: DataRoot, stamps: pl.Series, start: dt.datetime, end: dt.dat
     from backtest.features.cross_section import MARKET_SCHEMA
 
     market = read_months(root.market_features(), start, end, schema=MARKET_SCHEMA)
+    if stamps.equals(market["timestamp"]):
+        return market
     n_missing = len(pl.DataFrame([stamps]).join(market, on="timestamp", how="anti"))
     if n_missing:
         raise DataError(
@@ -168,9 +170,10 @@ def perpetual_frame(
 
     dataset = plan.root.features(symbol)
     expected = features_hash(spec)
-    _check_market(plan.root, spec, symbol, month_files(dataset, start, end))
-    for path in month_files(dataset, start, end):
-        if parquet_metadata(path).get(FEATURES_HASH) != expected:
+    built_from = {path: parquet_metadata(path) for path in month_files(dataset, start, end)}
+    _check_market(plan.root, spec, symbol, built_from)
+    for path, metadata in built_from.items():
+        if metadata.get(FEATURES_HASH) != expected:
             raise DataError(
                 f"{path} was built from other feature definitions than the spec's. Build it again: "
                 "make discover-edges-from-raw (or backtest features)."
@@ -193,19 +196,22 @@ def market_hash(root: DataRoot, quarter: str) -> str:
     return ",".join(content_hash(path) for path in month_files(root.market_features(), *quarter_bounds(quarter)))
 
 
-def _check_market(root: DataRoot, spec: Spec, symbol: str, files: Collection[Path]) -> None:
-    """DataError where features that read the returns across symbols were built before those changed."""
+def _check_market(root: DataRoot, spec: Spec, symbol: str, built_from: Mapping[Path, Mapping[str, str]]) -> None:
+    """DataError where features that read the returns across symbols were built before those changed.
+
+    `built_from` has what the footer of each feature file says.
+    """
     from backtest.features.cross_section import DERIVED_COLUMNS
 
     if not any(DERIVED_COLUMNS & feature.columns for feature in spec.features.values()):
         return
     now: dict[str, str] = {}
-    for path in files:
+    for path, metadata in built_from.items():
         year, month = (int(folder.name.rpartition("=")[2]) for folder in (path.parents[1], path.parents[0]))
         quarter = f"{year}Q{(month + 2) // 3}"
         if quarter not in now:
             now[quarter] = market_hash(root, quarter)
-        if parquet_metadata(path).get(MARKET_HASH) != now[quarter]:
+        if metadata.get(MARKET_HASH) != now[quarter]:
             raise DataError(
                 f"{path} was built before the returns across symbols of {quarter} changed (other symbols, or more of them, are "
                 f"in the lake now). Build it again: make discover-edges-from-raw SYMBOLS={symbol}"

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -557,3 +558,34 @@ def test_long_windows_of_a_long_series_agree_with_pandas() -> None:
     for length in (7, 288, 9_000):
         reference = pd.Series(x).rolling(length).std()[length - 1 :].to_list()
         assert value(f"rolling_std(x, {length})", x=x)[length - 1 :] == pytest.approx(reference, rel=1e-6)
+
+
+@pytest.mark.parametrize("length", [50, 20_000])
+def test_windows_over_several_parts_of_a_long_series_are_what_polars_makes_of_the_whole(length: int) -> None:
+    chance = np.random.default_rng(7)
+    x = np.round(chance.normal(size=40_000), 2)
+    x[chance.random(x.size) < 0.05] = np.nan
+    series = pl.Series(x, nan_to_null=True)
+    quantile = series.rolling_quantile(0.5, "linear", length, min_samples=min_samples(length))
+    for _ in range(2):
+        found = IMPLEMENTATIONS["rolling_quantile"](x, 0.5, length)
+        np.testing.assert_allclose(found, quantile.to_numpy(), rtol=0, atol=1e-12)
+    largest = series.rolling_max(length, min_samples=min_samples(length))
+    np.testing.assert_array_equal(IMPLEMENTATIONS["rolling_max"](x, length), largest.to_numpy())
+    smallest = series.rolling_min(length, min_samples=min_samples(length))
+    np.testing.assert_array_equal(IMPLEMENTATIONS["rolling_min"](x, length), smallest.to_numpy())
+    ranks = IMPLEMENTATIONS["percentile_rank"](x, length)
+    for row in (length - 1, 16_384, 16_400, 33_000, 39_999):
+        known = [value for value in x[max(0, row + 1 - length) : row + 1] if value == value]
+        if x[row] == x[row] and len(known) >= min_samples(length):
+            below, equal = sum(value < x[row] for value in known), known.count(x[row])
+            assert ranks[row] == (below + (equal + 1) / 2) / len(known)
+
+
+def test_visits_to_an_extreme_are_those_of_a_look_at_every_bar_where_nulls_and_ties_are_many() -> None:
+    chance = random.Random(5)
+    for _ in range(20):
+        n, length = 400, chance.choice([1, 2, 5, 30, 200])
+        x = [None if chance.random() < 0.2 else float(chance.randrange(6)) for _ in range(n)]
+        depth = [None if chance.random() < 0.1 else chance.choice([-1.0, 0.0, 1.0, 2.5, 9.0]) for _ in range(n)]
+        assert value(f"visits_to_max(x, d, {length})", x=x, d=depth) == visits(1)(x, depth, length)

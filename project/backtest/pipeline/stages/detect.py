@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backtest.lake.months import month_files, read_months
+from backtest.lake.months import between, month_files, read_months
+from backtest.lake.paths import Market
 from backtest.pipeline.frames import BAR, clipped, feature_extent, inputs_of, perpetual_frame
 from backtest.pipeline.quarters import quarter_bounds, quarter_name, quarters
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
@@ -76,18 +77,18 @@ def run(plan: Plan, partition: str) -> Outcome:
     first_of = {is_short: start - SHORT_LOOKBACK_BARS * BAR if is_short else first for is_short in (True, False)}
     found = [
         detect_hits(
-            frame.filter(pl.col("timestamp") >= first_of[is_short]),
+            between(frame, first_of[is_short]),
             chosen,
             symbol,
             definitions.states,
-            states.filter(pl.col("timestamp") >= first_of[is_short]),
+            between(states, first_of[is_short]),
         )
         for is_short, chosen in _by_reach(definitions, needs).items()
     ]
     hits = pl.concat(found).filter(pl.col("timestamp") >= start)
     datasets = {name: column.dataset for name, column in definitions.columns.items()}
     masks = {name: taint_mask(event.columns, datasets) for name, event in definitions.events.items()}
-    bars = _taint(plan, symbol, start - _reach(definitions), end)
+    bars = pl.concat([_taint(plan, symbol, start - _reach(definitions), first), frame.select("timestamp", "taint")])
     hits = with_taint(hits, bars, definitions.events, definitions.features, masks)
     states = states.with_columns(
         frame["is_gap"],
@@ -95,7 +96,7 @@ def run(plan: Plan, partition: str) -> Outcome:
         .to_series()
         .alias("expected_volatility"),
     )
-    states = states.filter(pl.col("timestamp") >= start)
+    states = between(states, start)
     places = (plan.root.quarter_hits, plan.root.quarter_states, plan.root.quarter_needs)
     outputs = tuple(place(plan.run_id, symbol, quarter) for place in places)
     write_parquet(outputs[0], hits, is_passing=True)
@@ -144,9 +145,11 @@ def _taint(plan: Plan, symbol: str, start: dt.datetime, end: dt.datetime) -> pl.
 
     from backtest.cleaning.taint import with_spot_taint
 
-    bars = read_months(plan.root.cleaned_bars("perp", symbol), start, end, columns=["timestamp", "taint"])
-    schema = {"timestamp": pl.Datetime("ms", "UTC"), "is_tainted": pl.Boolean()}
-    return with_spot_taint(bars, read_months(plan.root.cleaned_bars("spot", symbol), start, end, schema=schema))
+    def read(market: Market, name: str, kind: pl.DataType) -> pl.DataFrame:
+        schema = {"timestamp": pl.Datetime("ms", "UTC"), name: kind}
+        return read_months(plan.root.cleaned_bars(market, symbol), start, end, schema=schema)
+
+    return with_spot_taint(read("perp", "taint", pl.UInt16()), read("spot", "is_tainted", pl.Boolean()))
 
 
 STAGE = Stage(
