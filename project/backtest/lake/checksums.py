@@ -11,16 +11,21 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-MARK: Final = b"backtest-crc"
-_SUM_BYTES: Final = 4
+import xxhash
+
+MARK: Final = b"backtest-xxh"
+_SUM_BYTES: Final = 8
+FORMER_MARK: Final = b"backtest-crc"
+"""Of files that earlier versions wrote, with a CRC-32."""
+_FORMER_SUM_BYTES: Final = 4
 _TAIL_BYTES: Final = 8
 """Length of the footer and the format's name."""
 
 
 def with_checksum(encoded: memoryview) -> bytes:
-    """A Parquet file's bytes with their CRC-32 in them."""
-    footer, checksum = _footer(encoded), zlib.crc32(encoded).to_bytes(_SUM_BYTES, "little")
-    return b"".join((encoded[:footer], MARK, checksum, encoded[footer:]))
+    """A Parquet file's bytes with their XXH3-64 in them."""
+    footer = _footer(encoded)
+    return b"".join((encoded[:footer], MARK, xxhash.xxh3_64_digest(encoded), encoded[footer:]))
 
 
 def is_whole(path: Path) -> bool:
@@ -29,7 +34,7 @@ def is_whole(path: Path) -> bool:
     OSError where it cannot be read.
     """
     with path.open("rb") as file:
-        if file.seek(0, 2) < len(MARK) + _SUM_BYTES + _TAIL_BYTES:
+        if file.seek(0, 2) < _TAIL_BYTES:
             return True
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as content:
             return _has_its_checksum(content)
@@ -37,11 +42,21 @@ def is_whole(path: Path) -> bool:
 
 def _has_its_checksum(content: memoryview) -> bool:
     footer = _footer(content)
-    start = footer - len(MARK) - _SUM_BYTES
-    if start < 0 or bytes(content[start : start + len(MARK)]) != MARK:
-        return True
-    kept = int.from_bytes(content[footer - _SUM_BYTES : footer], "little")
-    return zlib.crc32(content[footer:], zlib.crc32(content[:start])) == kept
+    for mark, size, checksum in ((MARK, _SUM_BYTES, _xxh3), (FORMER_MARK, _FORMER_SUM_BYTES, _crc)):
+        start = footer - len(mark) - size
+        if start >= 0 and content[start : footer - size] == mark:
+            return checksum(content[:start], content[footer:]) == content[footer - size : footer]
+    return True
+
+
+def _xxh3(pages: memoryview, footer: memoryview) -> bytes:
+    checksum = xxhash.xxh3_64(pages)
+    checksum.update(footer)
+    return checksum.digest()
+
+
+def _crc(pages: memoryview, footer: memoryview) -> bytes:
+    return zlib.crc32(footer, zlib.crc32(pages)).to_bytes(_FORMER_SUM_BYTES, "little")
 
 
 def _footer(content: memoryview) -> int:

@@ -86,7 +86,11 @@ def causes(first: RunFacts, second: RunFacts) -> list[Cause]:
     shared = [name for name in first.modules if name in second.modules]
     parameters = _differing(first.parameters, second.parameters, show=True)
     changed, only_one = _file_differences(first.files, second.files)
-    data = [f"{name} has other content" for name in changed]
+    data = [
+        f"{name} has other content" if _hash_kind(old) == _hash_kind(new) else
+        f"{name} may have other content: different versions of the program recorded different hashes of it"
+        for name, old, new in changed
+    ]  # fmt: skip
     if not parameters:
         data += [f"{name} was read by one of them only" for name in only_one]
     modules = [_merged(facts.modules, shared) for facts in (first, second)]
@@ -118,16 +122,24 @@ def _with_verdict(candidates: pl.DataFrame) -> pl.DataFrame:
     return candidates.select("candidate_id", verdict.alias("verdict"), "n_events", numbers, "fail_reasons")
 
 
-def _file_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Files of the first shared layer with other content, and those that one of the runs alone has read."""
+def _file_differences(
+    first: Mapping[str, Any], second: Mapping[str, Any]
+) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+    """Files of the first shared layer with other hashes (both named), and those that one of the runs alone has read."""
     for layer in LAYERS:
         mine, other = (
             {name: digest for name, digest in files.items() if name.startswith(layer)} for files in (first, second)
         )
         if mine and other:
             both = sorted(mine.keys() & other.keys())
-            return [name for name in both if mine[name] != other[name]], sorted(mine.keys() ^ other.keys())
+            changed = [(name, mine[name], other[name]) for name in both if mine[name] != other[name]]
+            return changed, sorted(mine.keys() ^ other.keys())
     return [], []
+
+
+def _hash_kind(digest: object) -> str:
+    """What comes before the colon of a content hash; earlier versions recorded none."""
+    return str(digest).rpartition(":")[0]
 
 
 def _merged(modules: Mapping[str, Mapping[str, Any]], instances: list[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from backtest.errors import DataError
-from backtest.lake.files import content_hash, write_text
+from backtest.lake.files import CONTENT_HASH, content_hash, write_text
 from backtest.outside_bytes import parsed_json
 from backtest.pipeline.stage import Json
 
@@ -170,12 +170,13 @@ class FileHashes:
 
 
 def _kept(index: Path) -> dict[Path, tuple[_Signature, str]]:
-    """An index as it was kept; nothing where there is none, or a damaged one."""
+    """An index as it was kept, without hashes of an earlier kind; nothing where there is none, or a damaged one."""
     try:
         entries = parsed_json(index.read_bytes())
         return {
             Path(name): ((int(a), int(b), int(c), int(d), int(e)), str(digest))
             for name, (a, b, c, d, e, digest) in entries.items()
+            if str(digest).startswith(CONTENT_HASH)
         }
     except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Final
 
-from backtest.lake.files import content_hash
+from backtest.lake.files import blake2b_hash
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot, Market
 from backtest.pipeline.cache import canonical_hash
@@ -19,4 +19,4 @@ def cleaned_data_hash(root: DataRoot, symbols: Sequence[str], first: dt.date, en
     start, stop = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (first, end))
     datasets = [root.cleaned_bars(market, symbol) for market in MARKETS for symbol in symbols]
     files = [path for dataset in datasets for path in month_files(dataset, start, stop)]
-    return canonical_hash({path.relative_to(root.path).as_posix(): content_hash(path) for path in files})
+    return canonical_hash({path.relative_to(root.path).as_posix(): blake2b_hash(path) for path in files})

@@ -191,9 +191,9 @@ def perpetual_frame(
 
 def market_hash(root: DataRoot, quarter: str) -> str:
     """Hash of the returns across symbols in the lake for a quarter such as ``2024Q1``."""
-    from backtest.lake.files import content_hash
+    from backtest.lake.files import blake2b_hash
 
-    return ",".join(content_hash(path) for path in month_files(root.market_features(), *quarter_bounds(quarter)))
+    return ",".join(blake2b_hash(path) for path in month_files(root.market_features(), *quarter_bounds(quarter)))
 
 
 def _check_market(root: DataRoot, spec: Spec, symbol: str, built_from: Mapping[Path, Mapping[str, str]]) -> None:

@@ -18,7 +18,7 @@ import backtest
 from backtest.errors import BacktestError
 from backtest.lake.checksums import is_whole
 from backtest.lake.cleaned import read_cleaned_quality
-from backtest.lake.files import TEMPORARY_PREFIX, content_hash, parquet_metadata
+from backtest.lake.files import TEMPORARY_PREFIX, has_content, parquet_metadata
 from backtest.lake.leftovers import left_by_dead
 from backtest.lake.months import month_files
 from backtest.lake.paths import DataRoot
@@ -317,7 +317,7 @@ def _changed_outputs(root: DataRoot, record_path: Path, *, shared: bool) -> Iter
         try:
             if not path.is_file():
                 wrong.append(f"{name} is gone")
-            elif content_hash(path) != digest:
+            elif not has_content(path, digest):
                 wrong.append(f"{name} has other content than recorded")
         except OSError as fault:
             wrong.append(f"{name[:100]} cannot be read: {fault.strerror or fault}")

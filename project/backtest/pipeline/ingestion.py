@@ -14,7 +14,7 @@ import polars as pl
 
 from backtest.cleaning.quality import QUALITY_SCHEMA, quality_table
 from backtest.errors import DataError, MisuseError, did_you_mean, listed
-from backtest.lake.files import content_hash, read_parquet
+from backtest.lake.files import blake2b_hash, read_parquet
 from backtest.lake.paths import DataRoot, Market, checked_symbol
 from backtest.lake.raw import have_days, import_name, read_raw, write_raw, write_raw_quality
 from backtest.sources import binance, files
@@ -311,7 +311,7 @@ def import_files(
             narrate(f"{path.name}: not imported")
             continue
         root.create()
-        name = import_name(root, VENUE, market, symbol, dataset, content_hash(path))
+        name = import_name(root, VENUE, market, symbol, dataset, blake2b_hash(path))
         write_raw(root, VENUE, market, symbol, dataset, frame, name)
         narrate(f"{path.name}: {recognised}")
         first, last = frame["timestamp"][0], frame["timestamp"][-1]

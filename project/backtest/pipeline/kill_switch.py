@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backtest.errors import BacktestError, DataError, TooLittleDataError
-from backtest.lake.files import content_hash, write_json
+from backtest.lake.files import blake2b_hash, write_json
 from backtest.lake.live import Kind, live_file, read_live
 from backtest.lake.monitors import leave_word
 from backtest.lake.months import month_files
@@ -193,9 +193,9 @@ def _live(root: DataRoot, run_id: str, kind: Kind, now: dt.datetime) -> _Live:
         path = live_file(root, run_id, kind)
         if path is None:
             return _Live(kind, folder)
-        digest = content_hash(path)
+        digest = blake2b_hash(path)
         rows = (sound_equity if kind == "equity" else sound_fills)(read_live(path), now)
-        if content_hash(path) != digest:
+        if blake2b_hash(path) != digest:
             return _Live(
                 kind, folder, path, fault=f"{path} was changed while it was read; write it aside and rename it"
             )

@@ -45,7 +45,7 @@ def real_span(root: DataRoot, symbols: tuple[str, ...], start: dt.datetime | Non
     """
     import hashlib
 
-    from backtest.lake.files import content_hash
+    from backtest.lake.files import blake2b_hash
     from backtest.lake.months import month_files
     from backtest.pipeline.frames import cleaned_extent, cleaned_symbols, clipped
 
@@ -68,7 +68,7 @@ def real_span(root: DataRoot, symbols: tuple[str, ...], start: dt.datetime | Non
         spans.append(span)
         for market in ("perp", "spot"):
             for path in month_files(root.cleaned_bars(market, symbol), *span):
-                digest.update(f"{symbol}/{market}/{content_hash(path)}\n".encode())
+                digest.update(f"{symbol}/{market}/{blake2b_hash(path)}\n".encode())
     first, last = min(span[0] for span in spans), max(span[1] for span in spans)
     return RealSpan(root.path, names, first, last, digest.hexdigest())
 

@@ -98,14 +98,14 @@ def run_promotion(root: DataRoot, run_id: str) -> PromotionResults | None:
 
 def _rests_on_candidates(root: DataRoot, run_id: str, stage: str) -> bool:
     """Whether a stage of a run read the candidates that are there now."""
-    from backtest.lake.files import content_hash, read_json
+    from backtest.lake.files import has_content, read_json
 
     manifest = root.run(run_id) / f"{stage}.json"
     if not manifest.is_file():
         return False
     recorded = read_json(manifest).get("input_files", {})
     return all(
-        recorded.get(path.relative_to(root.path).as_posix()) == content_hash(path)
+        has_content(path, recorded.get(path.relative_to(root.path).as_posix()))
         for path in root.reports("phase2", run_id).glob("*/candidates.parquet")
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from backtest.lake.files import TEMPORARY_PREFIX, content_hash, this_host, write_json, write_parquet
+from backtest.lake.files import TEMPORARY_PREFIX, blake2b_hash, content_hash, this_host, write_json, write_parquet
 from backtest.lake.ledger import record_evaluation
 from backtest.pipeline import health
 from backtest.pipeline.lock import LOCK_FILE
@@ -89,7 +90,10 @@ def test_half_written_files_and_crashed_runs_are_told(sound: Desk, capsys: pytes
     assert half.exists()
 
 
-def test_a_changed_and_a_lost_output_are_found_by_their_hash(sound: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("content_hash", [content_hash, blake2b_hash], ids=["this version", "an earlier one"])
+def test_a_changed_and_a_lost_output_are_found_by_their_hash(
+    sound: Desk, capsys: pytest.CaptureFixture[str], content_hash: Callable[[Path], str]
+) -> None:
     shared = sound.root.lake / "cleaned" / "perp" / "BTCUSDT" / "quality" / "2024Q1.parquet"
     own = sound.root.candidates("r1", "VOL_SHOCK")
     write_json(own, {})

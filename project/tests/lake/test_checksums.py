@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from backtest.errors import DataError
-from backtest.lake.checksums import MARK
+from backtest.lake.checksums import FORMER_MARK, MARK
 from backtest.lake.files import parquet_metadata, read_parquet, read_parquet_files, write_parquet
 
 FRAME = pl.DataFrame({"a": [1, 2, None], "b": ["x", "y", "z"], "c": [0.5, 1.5, 2.5]})
@@ -58,6 +59,19 @@ def test_other_programs_read_it(path: Path) -> None:
 def test_a_file_of_another_program_has_none_and_is_read(tmp_path: Path) -> None:
     FRAME.write_parquet(tmp_path / "y.parquet")
     assert read_parquet(tmp_path / "y.parquet").equals(FRAME)
+
+
+def test_a_file_of_an_earlier_version_is_checked_by_its_crc(path: Path) -> None:
+    FRAME.write_parquet(path)
+    plain = path.read_bytes()
+    footer = len(plain) - 8 - int.from_bytes(plain[-8:-4], "little")
+    sound = plain[:footer] + FORMER_MARK + zlib.crc32(plain).to_bytes(4, "little") + plain[footer:]
+    path.write_bytes(sound)
+    assert read_parquet(path).equals(FRAME)
+    for place in (5, footer - 1, footer + len(FORMER_MARK), len(sound) - 9):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        with pytest.raises(DataError, match="as its checksum says"):
+            read_parquet(path)
 
 
 def test_one_of_many_files_is_named(path: Path) -> None:

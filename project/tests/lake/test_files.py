@@ -11,7 +11,9 @@ import pytest
 from backtest.errors import DataError
 from backtest.lake.files import (
     TEMPORARY_PREFIX,
+    blake2b_hash,
     content_hash,
+    has_content,
     parquet_metadata,
     read_json,
     read_parquet,
@@ -55,6 +57,16 @@ def test_the_same_frame_gives_the_same_bytes_and_keeps_its_metadata(tmp_path: Pa
     assert content_hash(tmp_path / "one") == content_hash(tmp_path / "two")
     assert parquet_metadata(tmp_path / "one")["made by"] == "test"
     assert read_parquet(tmp_path / "one").equals(frame)
+
+
+def test_a_recorded_hash_is_compared_as_the_version_that_recorded_it_took_it(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"12" * 1_000_000)
+    recorded = [content_hash(path), blake2b_hash(path)]
+    assert recorded[0].startswith("xxh3:")
+    assert all(has_content(path, digest) for digest in recorded)
+    path.write_bytes(b"13" * 1_000_000)
+    assert not any(has_content(path, digest) for digest in [*recorded, None, 7])
 
 
 def test_missing_damaged_and_incomplete_files_are_named(tmp_path: Path) -> None:

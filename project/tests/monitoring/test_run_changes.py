@@ -85,6 +85,12 @@ def test_what_follows_from_another_cause_is_no_cause_of_its_own() -> None:
     assert [cause.kind for cause in causes(FACTS, wider)] == ["parameters"]
 
 
+def test_hashes_of_two_kinds_tell_nothing_about_the_content() -> None:
+    files = {**FACTS.files, "lake/raw/x/1.parquet": "xxh3:r1"}
+    (cause,) = causes(FACTS, replace(FACTS, files=files))
+    assert cause.details[0].startswith("lake/raw/x/1.parquet may have other content: different versions")
+
+
 def test_a_run_without_raw_data_is_compared_in_what_both_have_read() -> None:
     from_cleaned = {"lake/cleaned/x/1.parquet": "c2"}
     (cause,) = causes(FACTS, replace(FACTS, files=from_cleaned))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import toy_stages
 from toy_lake import ToyLake, make_toy_lake
 
-from backtest.lake.files import read_json, write_json
+from backtest.lake.files import content_hash, read_json, write_json
 from backtest.pipeline import runner
-from backtest.pipeline.cache import FileHashes, Key, canonical_hash
+from backtest.pipeline.cache import SETTLED_NS, FileHashes, Key, canonical_hash
 from backtest.pipeline.executors import ProcessWorkers, SerialWorkers
 
 ALL = ["clean__AAA", "clean__BBB", "clean__CCC", "report", "total"]
@@ -206,6 +208,18 @@ def test_each_file_is_read_once_a_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert hashes.of([path]) == hashes.of([path, path]) == {path: content_hash(path)}
     assert read == [path]
     assert hashes.of([tmp_path / "absent"]) == {tmp_path / "absent": None}
+
+
+def test_hashes_that_an_earlier_version_kept_are_taken_anew(tmp_path: Path):
+    path, index = tmp_path / "a", tmp_path / "index.json"
+    path.write_text("1")
+    settled = time.time_ns() - 2 * SETTLED_NS
+    os.utime(path, ns=(settled, settled))
+    status = path.stat()
+    signature = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    for kept, expected in (("ab" * 16, content_hash(path)), ("xxh3:kept", "xxh3:kept")):
+        index.write_text(json.dumps({str(path): [*signature, kept]}))
+        assert FileHashes(index).of([path]) == {path: expected}
 
 
 def test_stale_files_of_a_run_are_removed_when_no_longer_made(lake: ToyLake):
