@@ -33,11 +33,20 @@ SINGLE_THREADED: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_TH
 
 
 class WorkerDied(Exception):  # noqa: N818 - reads as what happened
-    """A worker process ended while it ran a task: killed, out of memory, or crashed in native code."""
+    """A worker process ended while it ran a task: killed, out of memory, or crashed in native code.
+
+    `hint` says what mends it.
+    """
 
     def __init__(self, pid: int | None, exit_code: int | None) -> None:
         super().__init__(f"the worker process {pid} {_how_ended(exit_code)}")
         self.pid = pid
+        self.hint = (
+            "Free memory, or run fewer at a time: BACKTEST_WORKERS=1"
+            if exit_code is None or exit_code < 0
+            else "It ended of its own accord; what it wrote to stderr tells why. A script that starts runs does so below "
+            'if __name__ == "__main__":, as workers import it'
+        )
 
 
 class Workers(Executor):
@@ -183,7 +192,9 @@ class ProcessWorkers(Workers):
         # signal blocked. The tracker is started first, since its start ends with the signal unblocked.
         multiprocessing.resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        worker = self._start()
+        worker = None
+        with contextlib.suppress(Exception):  # the first task tries again, and tells
+            worker = self._start()
         while (task := self._tasks.get()) is not None:
             future, call = task
             if future.set_running_or_notify_cancel():

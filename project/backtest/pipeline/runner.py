@@ -128,8 +128,7 @@ def run_stages(
         run: _Run | None = None
         try:
             executor = executor_factory(n_workers)
-            if not cache:
-                executor.expect_tasks()
+            executor.expect_tasks()
             run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
             run.go()
         except BaseException as fault:
@@ -372,7 +371,7 @@ class _Run:
         except WorkerDied as death:
             if death.pid is not None:
                 remove_of_processes(self._plan.root.path, {death.pid})
-            text = f"{death} while it ran {prepared.instance}. Free memory, or run fewer at a time: BACKTEST_WORKERS=1"
+            text = f"{death} while it ran {prepared.instance}. {death.hint}"
         except CancelledError:
             text = f"{prepared.instance} was cancelled by the scheduler"
         except Exception as fault:  # noqa: BLE001 - from the executor: a lost cluster worker, a task that cannot travel

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backtest.errors import BacktestError
 from backtest.lake.files import content_hash
@@ -29,6 +29,10 @@ from backtest.pipeline.stage import Outcome, Plan
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+
+IMPORTED_AHEAD: Final = ("backtest.spec.loader", "numba", "scipy.special")
+"""What takes long to import and most tasks need: imported while no task waits, one after another."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,11 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     importlib.import_module("polars")
+    ahead = iter(IMPORTED_AHEAD)
     while True:
+        while not connection.poll() and (module := next(ahead, None)):
+            with contextlib.suppress(Exception):  # told by the task that needs it
+                importlib.import_module(module)
         try:
             function, arguments, keywords = connection.recv()
             answer: tuple[bool, Any] = (True, function(*arguments, **keywords))

@@ -23,6 +23,7 @@ from backtest.pipeline.executors import (
     available_cores,
     executor_factory_for,
 )
+from backtest.pipeline.worker import IMPORTED_AHEAD
 
 SPOKEN = [
     *("from print", "from print to stderr", "from os.write", "from os.write to stderr", "from native code"),
@@ -103,6 +104,38 @@ def test_an_exception_in_a_task_reaches_its_future_and_the_worker_lives_on():
         with pytest.raises(RuntimeError, match="cannot be sent"):
             workers.submit(memoryview, b"x").result()
         assert workers.submit(abs, -3).result() == 3
+
+
+def test_an_idle_worker_imports_ahead_what_tasks_need():
+    deadline = time.monotonic() + toy_stages.DEADLINE_SECONDS
+    with ProcessWorkers(1) as workers:
+        workers.expect_tasks()
+        while not all(workers.submit(toy_stages.is_imported, name).result() for name in IMPORTED_AHEAD):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert len(workers.pids) == 1
+
+
+def test_a_script_whose_workers_start_it_over_again_is_told_what_to_do(tmp_path: Path):
+    script = tmp_path / "own_script.py"
+    script.write_text(
+        "from backtest.pipeline.executors import ProcessWorkers\n"
+        "try:\n    ProcessWorkers(1).submit(abs, -1).result()\n"
+        "except Exception as fault:\n    print(fault, fault.hint)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert "ended with exit code" in done.stdout
+    assert 'if __name__ == "__main__":' in done.stdout
+
+
+def test_a_worker_that_cannot_be_started_fails_its_task(monkeypatch: pytest.MonkeyPatch):
+    def refused(**_: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    with ProcessWorkers(1) as workers:
+        monkeypatch.setattr(workers._context, "Process", refused)
+        with pytest.raises(BlockingIOError, match="no more processes"):
+            workers.submit(abs, -1).result(timeout=10)
 
 
 def test_an_idle_worker_that_died_is_replaced():

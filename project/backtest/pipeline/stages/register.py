@@ -63,7 +63,8 @@ def run(plan: Plan, _partition: str) -> Outcome:
     write_parquet(outputs[2], quality)
     write_parquet(outputs[3], hypotheses)
     dates = {name: value.isoformat() for name, value in vars(folds).items()}
-    write_json(outputs[4], {**dates, "tested": tested, "register_hash": register_hash(hypotheses)})
+    fixed_hash = register_hash(hypotheses)
+    write_json(outputs[4], {**dates, "tested": tested, "register_hash": fixed_hash})
     return Outcome(
         outputs=outputs,
         summary={
@@ -76,7 +77,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
                 "discovery_end": end.isoformat(),
                 "folds": dates,
                 "n_hypotheses": len(hypotheses),
-                "register_hash": register_hash(hypotheses),
+                "register_hash": fixed_hash,
             },
         },
         warnings=tuple(coverage_warnings(plan)),

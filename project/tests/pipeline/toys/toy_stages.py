@@ -20,6 +20,10 @@ from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 DEADLINE_SECONDS = 30.0
 
 
+def is_imported(module: str) -> bool:
+    return module in sys.modules
+
+
 def symbols(plan: Plan) -> Sequence[str]:
     return plan.symbols
 
