@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backtest.errors import DataError
 from backtest.lake.files import TEMPORARY_PREFIX, write_parquet
+from backtest.lake.values_hash import VALUES_HASH, values_hash
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,10 +94,11 @@ def write_months(
     metadata: dict[str, str] | None = None,
     *,
     is_derived: bool = False,
+    is_hashed: bool = False,
 ) -> list[Path]:
     """Write rows into one file for each month of their ``timestamp``; returns the files, oldest first.
 
-    `is_derived` as of `write_parquet`.
+    `is_derived` as of `write_parquet`; with `is_hashed` the metadata hold the hash of the values too (`lake.values_hash`).
     """
     import polars as pl
 
@@ -108,7 +110,9 @@ def write_months(
     written = []
     for month, rows in sorted(months.items()):
         path = month_folder(dataset, month.year, month.month) / f"{name}.parquet"
-        write_parquet(path, pl.concat(rows).rechunk(), metadata, is_derived=is_derived)
+        content = pl.concat(rows).rechunk()
+        own = {**(metadata or {}), VALUES_HASH: values_hash(content)} if is_hashed else metadata
+        write_parquet(path, content, own, is_derived=is_derived)
         written.append(path)
     return written
 

@@ -127,7 +127,7 @@ def run(plan: Plan, partition: str) -> Outcome:
         stamps = beside["funding"].filter(pl.col("timestamp") >= start)["timestamp"].n_unique()
     bars = bars.filter(pl.col("timestamp") >= start)
     dataset = plan.root.cleaned_bars(market, symbol)
-    outputs = write_months(dataset, bars, is_derived=True) if len(bars) else []
+    outputs = write_months(dataset, bars, is_derived=True, is_hashed=True) if len(bars) else []
     beyond = [*(month_files(dataset, end=start) if is_first else ()), *(month_files(dataset, end) if is_last else ())]
     for stale in {*month_files(dataset, start, end), *beyond} - set(outputs):
         stale.unlink(missing_ok=True)
