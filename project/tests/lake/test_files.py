@@ -87,3 +87,11 @@ def test_temporary_names_are_recognisable(tmp_path: Path) -> None:
     with replacing(tmp_path / "file") as temporary:
         assert temporary.name.startswith(TEMPORARY_PREFIX)
         temporary.write_text("whole")
+
+
+def test_what_a_stage_hands_another_is_read_as_one_array(tmp_path: Path):
+    frame = pl.DataFrame({"x": pl.int_range(600_000, eager=True) * 0.5})
+    write_parquet(tmp_path / "passing.parquet", frame, is_passing=True)
+    assert read_parquet(tmp_path / "passing.parquet").n_chunks() == 1
+    write_parquet(tmp_path / "nothing.parquet", frame.clear(), is_passing=True)
+    assert read_parquet(tmp_path / "nothing.parquet").equals(frame.clear())
