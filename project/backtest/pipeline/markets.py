@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backtest.pipeline.stage import Plan
-from backtest.pipeline.window import feature_files, symbol_frame, trading_frame
+from backtest.pipeline.window import feature_files, leg_frame, scoring_frame
 
 if TYPE_CHECKING:
     from backtest.discovery.scoring import SymbolMarket
@@ -31,14 +31,13 @@ def run_market(plan: Plan, definitions: Spec, symbol: str) -> SymbolMarket:
     from backtest.lake.files import read_json, read_parquet
 
     other = pair_of(plan, definitions, symbol)
-    frame, _ = symbol_frame(plan, definitions, symbol)
     return symbol_market(
-        frame,
+        scoring_frame(plan, definitions, symbol),
         read_parquet(plan.root.states(plan.run_id, symbol)),
         symbol,
         definitions,
         Folds.from_json(read_json(plan.root.design(plan.run_id))),
-        pair=None if other is None else trading_frame(plan, definitions, other),
+        pair=None if other is None else leg_frame(plan, definitions, other),
     )
 
 

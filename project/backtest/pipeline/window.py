@@ -77,10 +77,20 @@ def symbol_frame(plan: Plan, spec: Spec, symbol: str) -> tuple[pl.DataFrame, dt.
     return perpetual_frame(plan, spec, symbol, start - spec.event_lookback_bars * BAR, end, inputs_of(spec)), start
 
 
-def trading_frame(plan: Plan, spec: Spec, symbol: str) -> pl.DataFrame:
+def scoring_frame(plan: Plan, spec: Spec, symbol: str) -> pl.DataFrame:
+    """Bars of a symbol over the window with what filters and the discovery settings read."""
+    named = [one.condition.inputs for one in spec.filters.values()]
+    return _frame(plan, spec, symbol, *named, *(expression.inputs for expression in spec.bar_expressions.values()))
+
+
+def leg_frame(plan: Plan, spec: Spec, symbol: str) -> pl.DataFrame:
     """Bars of a symbol over the window with what its expected volatility and its turnover are read from."""
+    fields = ("expected_volatility", "bar_turnover_usd")
+    return _frame(plan, spec, symbol, *(spec.bar_expressions[field].inputs for field in fields))
+
+
+def _frame(plan: Plan, spec: Spec, symbol: str, *named: frozenset[str]) -> pl.DataFrame:
     start, end = symbol_window(plan, symbol)
-    named = [spec.bar_expressions[field].inputs for field in ("expected_volatility", "bar_turnover_usd")]
     return perpetual_frame(plan, spec, symbol, start - spec.event_lookback_bars * BAR, end, frozenset().union(*named))
 
 
