@@ -128,7 +128,8 @@ def run_stages(
         run: _Run | None = None
         try:
             executor = executor_factory(n_workers)
-            executor.expect_tasks()
+            if not cache:
+                executor.expect_tasks()
             run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
             run.go()
         except BaseException as fault:
