@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,10 +71,9 @@ def window_parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
     }
 
 
-def symbol_frame(plan: Plan, spec: Spec, symbol: str) -> tuple[pl.DataFrame, dt.datetime]:
-    """Bars and features of a symbol over the window and the history its definitions look back on; the window's start."""
-    start, end = symbol_window(plan, symbol)
-    return perpetual_frame(plan, spec, symbol, start - spec.event_lookback_bars * BAR, end, inputs_of(spec)), start
+def symbol_frame(plan: Plan, spec: Spec, symbol: str) -> pl.DataFrame:
+    """Bars of a symbol over the window with all that events, states, filters and the discovery settings read."""
+    return _frame(plan, spec, symbol, inputs_of(spec))
 
 
 def scoring_frame(plan: Plan, spec: Spec, symbol: str) -> pl.DataFrame:
@@ -89,9 +88,10 @@ def leg_frame(plan: Plan, spec: Spec, symbol: str) -> pl.DataFrame:
     return _frame(plan, spec, symbol, *(spec.bar_expressions[field].inputs for field in fields))
 
 
-def _frame(plan: Plan, spec: Spec, symbol: str, *named: frozenset[str]) -> pl.DataFrame:
+def _frame(plan: Plan, spec: Spec, symbol: str, *named: Collection[str]) -> pl.DataFrame:
+    """Bars with the named features over the window and the history that definitions look back on."""
     start, end = symbol_window(plan, symbol)
-    return perpetual_frame(plan, spec, symbol, start - spec.event_lookback_bars * BAR, end, frozenset().union(*named))
+    return perpetual_frame(plan, spec, symbol, start - spec.event_lookback_bars * BAR, end, set().union(*named))
 
 
 def feature_files(plan: Plan, symbol: str) -> Sequence[Path]:

@@ -46,7 +46,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
     found = [pl.DataFrame(schema=VARIED_SCHEMA)]
     groups = [(event, rows) for event, rows in by_event(chosen, symbol) if symbol in design["tested"][event]]
     if groups:
-        frame, _ = symbol_frame(plan, definitions, symbol)
+        frame = symbol_frame(plan, definitions, symbol)
         market = run_market(plan, definitions, symbol)
         for event_type, rows in groups:
             occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
