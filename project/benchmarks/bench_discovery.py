@@ -8,18 +8,25 @@ many cores as there are, so its wall time is the longest of them.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import tempfile
 import time
 from pathlib import Path
 
+from backtest.pipeline.executors import SINGLE_THREADED
+
+# As the workers of a run have it, before a library reads it.
+os.environ.update(dict.fromkeys(SINGLE_THREADED, "1"))
+
 import numpy as np
 import polars as pl
 
-from backtest.discovery.candidates import assess_search
+from backtest.discovery.candidates import TESTED_COLUMNS, assess_search
+from backtest.discovery.day_scores import DayScores
 from backtest.discovery.folds import split
 from backtest.discovery.forward_returns import Bars, TwoLegs
 from backtest.discovery.hypotheses import longest_window_bars, register
-from backtest.discovery.scoring import CONFIRMATION, DISCOVERY, SymbolMarket, score_event
+from backtest.discovery.scoring import CONFIRMATION, DISCOVERY, SymbolMarket, event_scores
 from backtest.discovery.second_legs import SecondLeg
 from backtest.lake.files import read_parquet, write_parquet
 from backtest.spec.compiled import Spec
@@ -41,25 +48,39 @@ def run() -> dict[str, float]:
     markets = {symbol: _market(symbol, spec, rng) for symbol in SYMBOLS}
     markets = {symbol: _with_legs(market, markets, spec) for symbol, market in markets.items()}
     events = _events(spec, rng)
+    folds = _folds(spec)
     hypotheses = register(spec, dict.fromkeys(spec.events, SYMBOLS))
     for symbol in SYMBOLS:  # compiles what is not compiled yet
         for event_type in spec.events:
-            score_event(markets[symbol], event_type, events[event_type][:2], spec)
+            event_scores(markets[symbol], event_type, events[event_type][:2], spec, folds.first_confirmation_day)
     with tempfile.TemporaryDirectory() as folder:
         seconds, rows = {}, 0
+
+        def file(event_type: str, symbol: str, part: str) -> Path:
+            return Path(folder) / f"{event_type}.{symbol}.{part}.parquet"
+
         for symbol in SYMBOLS:
             begun = time.perf_counter()
             for event_type in spec.events:
-                scores = score_event(markets[symbol], event_type, events[event_type], spec)
-                write_parquet(Path(folder) / f"{event_type}.{symbol}.parquet", scores, is_passing=True)
-                rows += len(scores)
+                scores = event_scores(
+                    markets[symbol], event_type, events[event_type], spec, folds.first_confirmation_day
+                )
+                for part, table in scores._asdict().items():
+                    write_parquet(file(event_type, symbol, part), table, is_passing=True)
+                rows += len(scores.days)
             seconds[symbol] = time.perf_counter() - begun
 
-        def scores_of(event_type: str) -> dict[str, pl.DataFrame]:
-            return {symbol: read_parquet(Path(folder) / f"{event_type}.{symbol}.parquet") for symbol in SYMBOLS}
+        def scores_of(event_type: str) -> dict[str, DayScores]:
+            return {
+                symbol: DayScores(
+                    read_parquet(file(event_type, symbol, "series")),
+                    read_parquet(file(event_type, symbol, "days"), columns=list(TESTED_COLUMNS)),
+                )
+                for symbol in SYMBOLS
+            }
 
         begun = time.perf_counter()
-        found = assess_search(hypotheses, scores_of, _folds(spec), spec)
+        found = assess_search(hypotheses, scores_of, folds, spec)
         assessed = time.perf_counter() - begun
     return {
         "hypotheses": len(hypotheses),

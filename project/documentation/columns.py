@@ -190,6 +190,12 @@ SCORES: Final[Texts] = {
     "exposure_y": "how much `sum_y` falls for each unit of the mean bar return",
     "exposure_z": "how much `sum_z` falls for each unit of the mean bar return",
 }
+SCORE_SERIES: Final[Texts] = {
+    **{name: SCORES[name] for name in ("policy", "horizon", "state_id")},
+    "rows": "its rows in the file of days, which has the rows of one series after those of another",
+    "…": "a further column for each of the file of days but `day`: its sum over the discovery fold, and with `confirmation_` "
+    "before its name over the confirmation fold",
+}
 REGISTER: Final[Texts] = {
     **{name: HYPOTHESIS[name] for name in ("event_type", "family", "policy", "horizon", "state_id", "symbol")},
     "with_verb": "trade in the event's direction; null where there is none",
@@ -627,7 +633,10 @@ def tables(spec: Spec) -> tuple[Table, ...]:
         Table(passed_on, f"{lake}/register.parquet", "a hypothesis, before any return is read",
               REGISTER),
         Table(passed_on, f"{lake}/scores/<EVENT>/<SYMBOL>.parquet",
-              "a policy, horizon, state and day", SCORES),
+              "a policy, horizon, state and day, in the order of the file of series",
+              {name: SCORES[name] for name in SCORES if name not in SCORE_SERIES}),
+        Table(passed_on, f"{lake}/scores/<EVENT>/<SYMBOL>.series.parquet",
+              "a policy, horizon and state: the rows of the file beside it", SCORE_SERIES),
         Table(passed_on, f"{lake}/variations/<SYMBOL>.parquet", "a changed trade and day", VARIED),
         Table(passed_on, f"{lake}/walk_forward/<SYMBOL>.bar_returns.parquet", "a day and leg",
               BAR_RETURNS),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backtest.discovery.consistency import signs_by_symbol, signs_by_year
 from backtest.discovery.day_rows import horizon_cluster_days
+from backtest.discovery.day_scores import DayScores, in_series
 from backtest.discovery.day_statistics import DayStatistics, day_statistics, joined
 from backtest.discovery.duplicates import NO_ALIAS, aliases, series_digests
 from backtest.discovery.effect_sizes import EventBlocks, capacity_usd, effect_sizes, event_blocks
@@ -34,6 +35,8 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 Figures = dict[str, NDArray[Any] | pl.Series]
 
+TESTED_COLUMNS: Final = ("day", "n", "sum_z", "sum_y")
+"""What is read of the days; of everything else the totals."""
 EXCURSIONS: Final = ("sum_favourable", "sum_adverse")
 """Of a position in the event's direction; the opposite side's favourable excursion is its adverse one."""
 DAYS_PER_YEAR: Final = 365.0
@@ -133,9 +136,9 @@ def assess(
     hypotheses_ever: int = 0,
 ) -> pl.DataFrame:
     """`assess_search` on day scores in one frame (`day_scores.SCORE_SCHEMA` with ``event_type`` and ``symbol``)."""
-    by_event: dict[str, dict[str, pl.DataFrame]] = {}
+    by_event: dict[str, dict[str, DayScores]] = {}
     for (event_type, symbol), frame in scores.partition_by("event_type", "symbol", as_dict=True).items():
-        by_event.setdefault(str(event_type), {})[str(symbol)] = frame
+        by_event.setdefault(str(event_type), {})[str(symbol)] = in_series(frame, folds.first_confirmation_day)
     return assess_search(
         register,
         lambda event_type: by_event.get(event_type, {}),
@@ -148,7 +151,7 @@ def assess(
 
 def assess_search(
     register: pl.DataFrame,
-    scores_of: Callable[[str], Mapping[str, pl.DataFrame]],
+    scores_of: Callable[[str], Mapping[str, DayScores]],
     folds: Folds,
     spec: Spec,
     *,
@@ -164,8 +167,8 @@ def assess_search(
     Parameters
     ----------
     register : `hypotheses.REGISTER_SCHEMA`
-    scores_of : the day scores of an event type by symbol; called once for each event, from one of two threads, so that two
-        at a time are in memory.
+    scores_of : the day scores of an event type by symbol, of the days at least `TESTED_COLUMNS`, with the totals of these
+        folds; called once for each event, from one of two threads, so that two at a time are in memory.
     folds : Folds
     spec : Spec
     confirmation_openings : how many searches have read that fold, this one included; each further one has less of the
@@ -209,7 +212,7 @@ class _Search:
 
 
 def _reduced(
-    register: pl.DataFrame, scores_of: Callable[[str], Mapping[str, pl.DataFrame]], folds: Folds, spec: Spec
+    register: pl.DataFrame, scores_of: Callable[[str], Mapping[str, DayScores]], folds: Folds, spec: Spec
 ) -> _Search:
     parts = register.partition_by("event_type", maintain_order=True) or [register]
     profiles = [spec.gates.discovery_profile(part["event_type"][0]) for part in parts if len(part)]

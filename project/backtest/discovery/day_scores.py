@@ -1,10 +1,14 @@
-"""Sums per hypothesis and UTC day: the only input of the statistics."""
+"""Sums per hypothesis and UTC day: the only input of the statistics.
+
+The days of one policy, horizon and state on one symbol are a series. In the lake the names of the series and their totals are
+one table and the days, series after series, another (`DayScores`): tests read few columns of the days, and totals of the rest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -45,6 +49,27 @@ WITHOUT: Final = "not:"
 """Begins the ``state_id`` of the trades that a filter does not hold for."""
 
 SUM_COLUMNS: Final = tuple(name for name in SCORE_SCHEMA if name.startswith("sum_"))
+SERIES: Final = ("policy", "horizon", "state_id")
+"""What tells the series of one symbol's day scores apart."""
+ROW_SCHEMA: Final = {name: dtype for name, dtype in SCORE_SCHEMA.items() if name not in SERIES}
+LATER: Final = "confirmation_"
+"""Begins the name of a total over the confirmation fold; that over the discovery fold is named as its column."""
+SERIES_SCHEMA: Final[dict[str, pl.DataType]] = {
+    **{name: SCORE_SCHEMA[name] for name in SERIES},
+    "rows": pl.Int64(),
+    **{before + name: pl.Float64() for before in ("", LATER) for name in ROW_SCHEMA if name != "day"},
+}
+
+
+class DayScores(NamedTuple):
+    """Day scores of one event type on one symbol.
+
+    ``series`` (`SERIES_SCHEMA`) has of each series the number of its rows and the totals of each column; ``days``
+    (`ROW_SCHEMA`, or some of it) has the rows of all series one after the other, days ascending within each.
+    """
+
+    series: pl.DataFrame
+    days: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -170,30 +195,108 @@ def score_frame(trials: Sequence[tuple[str, str, DaySums]], state_ids: Sequence[
     trials : policy, horizon and sums of each.
     state_ids : the conditions that the sums were made for.
     """
-    schema = dict(SCORE_SCHEMA)
-    if not trials:
-        return pl.DataFrame(schema=schema)
-    if len(trials[0][2].sums) > len(SUM_COLUMNS):
-        schema[SUM_TRUTH] = pl.Float64()
-    lengths = np.array([len(sums.day) for _, _, sums in trials])
-    of_trial = np.repeat(np.arange(len(trials)), lengths)
+    return long_form(DayScores(_names(trials, state_ids), _rows(trials)))
 
-    def joined(name: str) -> Integers:
-        return np.concatenate([getattr(sums, name) for _, _, sums in trials])
+
+def trial_scores(
+    trials: Sequence[tuple[str, str, DaySums]], state_ids: Sequence[str], first_confirmation_day: int
+) -> DayScores:
+    """`score_frame` as series and days; `first_confirmation_day` is where the totals of the two folds part."""
+    return _with_totals(_names(trials, state_ids), _rows(trials), first_confirmation_day)
+
+
+def long_form(scores: DayScores) -> pl.DataFrame:
+    """`SCORE_SCHEMA`: each row with the names of its series."""
+    of_row = np.repeat(np.arange(len(scores.series)), scores.series["rows"].to_numpy())
+    return pl.concat([scores.series.select(pl.col(SERIES).gather(of_row)), scores.days], how="horizontal")
+
+
+def in_series(frame: pl.DataFrame, first_confirmation_day: int) -> DayScores:
+    """Day scores of one event type on one symbol from their long form, in any order; columns that are no numbers are left
+    out."""
+    begins = _begins(frame)
+    day = frame["day"].to_numpy()
+    falls = np.zeros(len(day), dtype=bool)
+    falls[1:] = day[1:] <= day[:-1]
+    falls[begins] = False
+    names = frame.select(pl.col(SERIES).gather(begins))
+    if falls.any() or names.is_duplicated().any():
+        frame = frame.sort(*SERIES, "day")
+        begins = _begins(frame)
+        names = frame.select(pl.col(SERIES).gather(begins))
+    rows = np.diff(np.append(begins, len(frame)))
+    return _with_totals(
+        names.with_columns(pl.Series("rows", rows, pl.Int64)),
+        frame.select(pl.selectors.numeric()),
+        first_confirmation_day,
+    )
+
+
+def _begins(frame: pl.DataFrame) -> Integers:
+    """The first row of each run of rows of one series."""
+    if frame.is_empty():
+        return np.zeros(0, np.int64)
+    changes = frame.select(pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in SERIES))
+    changed = changes.to_series().to_numpy().copy()
+    changed[0] = True
+    return np.flatnonzero(changed)
+
+
+def _names(trials: Sequence[tuple[str, str, DaySums]], state_ids: Sequence[str]) -> pl.DataFrame:
+    """The series of trials with the number of their rows."""
+    counts = [np.bincount(sums.condition, minlength=len(state_ids)) for _, _, sums in trials]
+    rows = np.stack(counts) if trials else np.zeros((0, len(state_ids)), np.int64)
+    of_trial, conditions = np.nonzero(rows)
 
     def names(known: Sequence[str], which: Integers) -> pl.Series:
         return pl.Series(known, dtype=pl.String).gather(which)
 
-    sums = np.concatenate([sums.sums for _, _, sums in trials], axis=1)
     return pl.DataFrame(
         {
             "policy": names([policy for policy, _, _ in trials], of_trial),
             "horizon": names([horizon for _, horizon, _ in trials], of_trial),
-            "state_id": names(state_ids, joined("condition")),
-            "day": joined("day").astype(np.int32),
-            "n": joined("n").astype(np.int32),
-            "n_tainted": joined("n_tainted").astype(np.int32),
-            **{name: sums[column] for column, name in enumerate((*SUM_COLUMNS, SUM_TRUTH)[: len(sums)])},
-        },
-        schema=schema,
+            "state_id": names(state_ids, conditions),
+            "rows": rows[of_trial, conditions],
+        }
     )
+
+
+def _rows(trials: Sequence[tuple[str, str, DaySums]]) -> pl.DataFrame:
+    """The rows of trials, one after the other."""
+    if not trials:
+        return pl.DataFrame(schema=ROW_SCHEMA)
+
+    def joined(name: str) -> pl.Series:
+        return pl.Series(np.concatenate([getattr(sums, name) for _, _, sums in trials]).astype(np.int32))
+
+    sums = np.concatenate([sums.sums for _, _, sums in trials], axis=1)
+    return pl.DataFrame(
+        {name: joined(name) for name in ("day", "n", "n_tainted")}
+        | {name: sums[column] for column, name in enumerate((*SUM_COLUMNS, SUM_TRUTH)[: len(sums)])}
+    )
+
+
+def _with_totals(series: pl.DataFrame, days: pl.DataFrame, first_confirmation_day: int) -> DayScores:
+    ends = np.cumsum(series["rows"].to_numpy())
+    # Where the rows of the confirmation fold begin: days ascend within a series.
+    is_first = days["day"].to_numpy() < first_confirmation_day
+    before = np.concatenate([[0], np.cumsum(is_first)])
+    starts = ends - series["rows"].to_numpy()
+    cuts = starts + before[ends] - before[starts]
+    totals = {}
+    for name in days.columns:
+        if name != "day":
+            values = days[name].to_numpy().astype(np.float64, copy=False)
+            totals[name], totals[LATER + name] = _totals(starts, cuts, values), _totals(cuts, ends, values)
+    ordered = [before + name for before in ("", LATER) for name in days.columns if name != "day"]
+    return DayScores(series.with_columns(pl.Series(name, totals[name], pl.Float64) for name in ordered), days)
+
+
+@machine_code
+def _totals(first: Integers, last: Integers, values: Floats) -> Floats:
+    """Sums of the rows first … last−1, in their order."""
+    totals = np.zeros(len(first))
+    for index in range(len(first)):
+        for row in range(first[index], last[index]):
+            totals[index] += values[row]
+    return totals

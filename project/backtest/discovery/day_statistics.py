@@ -145,7 +145,6 @@ def day_statistics(
     )  # fmt: skip
     figure = {name: figures[:, column] for column, name in enumerate(_FIGURES)}
     count = {name: counts[:, column] for column, name in enumerate(_COUNTS)}
-    totals = dict(zip(days.columns, _totals(*parts, days.day, days.table, cut), strict=True))
 
     def test(name: str, fold: str) -> ClusterT:
         mean, error = figure[f"{name}_mean"], figure[f"{name}_error"]
@@ -169,7 +168,7 @@ def day_statistics(
         skewness=figure["skewness"],
         cusum=figure["cusum"],
         moments=moments,
-        totals=totals,
+        totals=days.totals(parts),
         years=tuple(years.tolist()),
         by_year=by_year,
         by_span=by_span,
@@ -215,23 +214,6 @@ _FIGURES: Final = (
 _COUNTS: Final = (
     "first_events", "first_clusters", "first_days", "later_events", "later_clusters", "later_days", "cluster_days",
 )  # fmt: skip
-
-
-@machine_code
-def _totals(pointer: Integers, start: Integers, stop: Integers, day: Integers, table: Floats, cut: int) -> Floats:
-    """(k, m, 2) sums of each column over the discovery and the confirmation fold; all columns of a row at once."""
-    columns, size = len(table), len(pointer) - 1
-    total, sums = np.zeros((columns, size, 2)), np.zeros((2, columns))
-    for h in range(size):
-        sums[:] = 0.0
-        for part in range(pointer[h], pointer[h + 1]):
-            for row in range(start[part], stop[part]):
-                fold = sums[0] if day[row] < cut else sums[1]
-                for column in range(columns):
-                    fold[column] += table[column, row]
-        total[:, h, 0] = sums[0]
-        total[:, h, 1] = sums[1]
-    return total
 
 
 @machine_code

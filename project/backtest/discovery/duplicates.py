@@ -35,13 +35,15 @@ def series_digests(days: EventDays, register: pl.DataFrame, filters: Collection[
     days, register : of one event.
     filters : the state ids that are filters.
     """
-    bits = days.values["sum_z"].view(np.uint64)
-    own = _digests(*days.parts(register), days.day, days.values["n"], days.values["sum_z"], bits)
+    n, z = days.values["n"], days.values["sum_z"]
+    digests = _digests(*days.parts(register), days.day, n, z, z.view(np.uint64))
     is_filter = register["state_id"].is_in(list(filters))
-    others = _digests(*days.parts(register, without=WITHOUT), days.day, days.values["n"], days.values["sum_z"], bits)
+    own, without = digests[is_filter.to_numpy()], days.parts(register.filter(is_filter), without=WITHOUT)
+    others = _digests(*without, days.day, n, z, z.view(np.uint64))
     # A difference is no mean, even where the other group is empty; without any trade it is nothing.
     both = np.where((own | others) != 0, own * np.uint64(3) + others * np.uint64(5) + np.uint64(1), own)
-    return np.where(is_filter.to_numpy()[:, None], both, own)
+    digests[is_filter.to_numpy()] = both
+    return digests
 
 
 def aliases(register: pl.DataFrame, digests: Digests) -> Integers:

@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.discovery.atoms import ATOM_PREFIX, atom_state_ids, states_of
-from backtest.discovery.day_scores import WITHOUT
-from backtest.discovery.event_days import SERIES, EventDays
+from backtest.discovery.day_scores import SERIES, WITHOUT
+from backtest.discovery.event_days import EventDays
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.inference import block_days, merged_days
 from backtest.discovery.shrinkage import (

@@ -5,20 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.discovery.day_scores import SCORE_SCHEMA
+from backtest.discovery.day_scores import LATER, ROW_SCHEMA, SERIES, SERIES_SCHEMA, DayScores
 from backtest.spec.models import POOLED
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-SERIES: Final = ("policy", "horizon", "state_id")
-"""What tells the series of one symbol's day scores apart."""
 
 
 class Series(NamedTuple):
@@ -47,12 +44,16 @@ class EventDays:
     columns : names of the k columns of the day scores that are numbers, ``n`` among them.
     table : (k, r) their values.
     series : by policy, horizon and state id the runs of rows, in the order of the symbols.
+    begins : (s,) the first row of each run, ascending.
+    series_totals : by column (s, 2) the sums of each run over the discovery and the confirmation fold.
     """
 
     day: Integers
     columns: tuple[str, ...]
     table: Floats
     series: Mapping[tuple[str, str, str], tuple[Series, ...]]
+    begins: Integers
+    series_totals: Mapping[str, Floats]
 
     @functools.cached_property
     def values(self) -> Mapping[str, Floats]:
@@ -68,7 +69,8 @@ class EventDays:
         without : begins the state ids of the runs that are looked for, such as `day_scores.WITHOUT`.
         """
         pointer, starts, stops = [0], [], []
-        for policy, horizon, state_id, symbol in register.select(*SERIES, "symbol").iter_rows():
+        names = (register[name].to_list() for name in (*SERIES, "symbol"))
+        for policy, horizon, state_id, symbol in zip(*names, strict=True):
             for run in self.series.get((policy, horizon, without + state_id), ()):
                 if symbol in (run.symbol, POOLED):
                     starts.append(run.start)
@@ -76,54 +78,41 @@ class EventDays:
             pointer.append(len(starts))
         return Parts(*(np.array(part, dtype=np.int64) for part in (pointer, starts, stops)))
 
+    def totals(self, parts: Parts) -> dict[str, Floats]:
+        """By column (m, 2) sums over the discovery and the confirmation fold of the runs of each of m hypotheses."""
+        run = np.searchsorted(self.begins, parts.start)
+        owner = np.repeat(np.arange(len(parts.pointer) - 1), np.diff(parts.pointer))
+        found = {}
+        for name, totals in self.series_totals.items():
+            found[name] = np.zeros((len(parts.pointer) - 1, 2))
+            np.add.at(found[name], owner, totals[run])
+        return found
 
-def event_days(scores: Mapping[str, pl.DataFrame]) -> EventDays:
-    """Arrays of one event type's day scores by symbol (`day_scores.SCORE_SCHEMA`, in any order)."""
+
+def event_days(scores: Mapping[str, DayScores]) -> EventDays:
+    """Arrays of one event type's day scores by symbol."""
     series: dict[tuple[str, str, str], list[Series]] = {}
-    frames, offset = [], 0
-    for symbol in sorted(scores):
-        frame, starts, keys = _runs(scores[symbol])
-        edges = (offset + np.append(starts, len(frame))).tolist()
-        for key, start, stop in zip(keys, edges, edges[1:], strict=False):
-            series.setdefault(key, []).append(Series(symbol, start, stop))
-        frames.append(frame)
-        offset += len(frame)
-    schema = frames[0].schema if frames else SCORE_SCHEMA
-    numbers = tuple(name for name, dtype in schema.items() if dtype.is_numeric() and name != "day")
-    day, table = np.empty(offset, np.int64), np.empty((len(numbers), offset))
+    symbols, begins, offset = sorted(scores), [], 0
+    for symbol in symbols:
+        *names, lengths = (scores[symbol].series[name].to_list() for name in (*SERIES, "rows"))
+        for key, rows in zip(zip(*names, strict=True), lengths, strict=True):
+            series.setdefault(key, []).append(Series(symbol, offset, offset + rows))
+            begins.append(offset)
+            offset += rows
+    columns = tuple(name for name in (scores[symbols[0]].days.columns if symbols else ROW_SCHEMA) if name != "day")
+    day, table = np.empty(offset, np.int64), np.empty((len(columns), offset))
     last = 0
-    for frame in frames:
-        first, last = last, last + len(frame)
-        day[first:last] = frame["day"].to_numpy()
-        for column, name in enumerate(numbers):
-            table[column, first:last] = frame[name].to_numpy()
-    return EventDays(day, numbers, table, {key: tuple(runs) for key, runs in series.items()})
-
-
-def _runs(frame: pl.DataFrame) -> tuple[pl.DataFrame, Integers, list[tuple[str, str, str]]]:
-    """The rows by series and day, and the first row and the name of each series."""
-    starts = _starts(frame)
-    keys = _keys(frame, starts)
-    day = frame["day"].to_numpy()
-    falls = np.zeros(len(day), dtype=bool)
-    falls[1:] = day[1:] <= day[:-1]
-    falls[starts] = False
-    if falls.any() or len(set(keys)) < len(keys):
-        frame = frame.sort(*SERIES, "day")
-        starts = _starts(frame)
-        keys = _keys(frame, starts)
-    return frame, starts, keys
-
-
-def _keys(frame: pl.DataFrame, starts: Integers) -> list[tuple[str, str, str]]:
-    columns = [frame[name].gather(starts).to_list() for name in SERIES]
-    return list(zip(*columns, strict=True))
-
-
-def _starts(frame: pl.DataFrame) -> Integers:
-    if frame.is_empty():
-        return np.zeros(0, np.int64)
-    changes = frame.select(pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in SERIES))
-    changed = changes.to_series().to_numpy().copy()
-    changed[0] = True
-    return np.flatnonzero(changed)
+    for symbol in symbols:
+        days = scores[symbol].days
+        first, last = last, last + len(days)
+        day[first:last] = days["day"].to_numpy()
+        for column, name in enumerate(columns):
+            table[column, first:last] = days[name].to_numpy()
+    every = [scores[symbol].series for symbol in symbols] or [pl.DataFrame(schema=SERIES_SCHEMA)]
+    totals = {
+        name: np.column_stack([np.concatenate([one[fold + name].to_numpy() for one in every]) for fold in ("", LATER)])
+        for name in every[0].columns
+        if LATER + name in every[0].columns
+    }
+    runs = {key: tuple(found) for key, found in series.items()}
+    return EventDays(day, columns, table, runs, np.array(begins, dtype=np.int64), totals)

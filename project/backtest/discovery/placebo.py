@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from backtest.discovery.day_rows import horizon_cluster_days
+from backtest.discovery.day_scores import in_series
 from backtest.discovery.day_statistics import DayStatistics, day_statistics
 from backtest.discovery.event_days import event_days
 from backtest.discovery.folds import Folds
@@ -154,7 +155,8 @@ def placebo_comparison(
 
 def _statistics(scores: Mapping[str, pl.DataFrame], chosen: pl.DataFrame, folds: Folds, spec: Spec) -> DayStatistics:
     spans = np.ones(len(chosen), np.int64)
-    return day_statistics(event_days(scores), chosen, folds, horizon_cluster_days(chosen), spans, spec.filters)
+    by_symbol = {symbol: in_series(frame, folds.first_confirmation_day) for symbol, frame in scores.items()}
+    return day_statistics(event_days(by_symbol), chosen, folds, horizon_cluster_days(chosen), spans, spec.filters)
 
 
 def _welch(event: ClusterT, other: ClusterT, sign: Floats) -> tuple[Floats, Floats, Floats]:

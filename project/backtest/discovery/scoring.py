@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from backtest.discovery.atoms import atom_members, atom_state_ids
 from backtest.discovery.day_scores import (
     WITHOUT,
+    DayScores,
     DaySums,
     TradeScores,
     abnormal_returns,
     score_frame,
     standardised,
     sum_by_day,
+    trial_scores,
 )
 from backtest.discovery.folds import Folds
 from backtest.discovery.forward_returns import Bars, Booleans, Floats, Integers, forward_trades
@@ -196,6 +198,24 @@ def score_event(
     are left out. A trade is tainted where its event is, or where a bar of either leg from the event to the exit is.
     A trade whose second leg is not in the lake is not made.
     """
+    return score_frame(*_scored_trials(market, event_type, occurrences, spec, only))
+
+
+def event_scores(
+    market: SymbolMarket, event_type: str, occurrences: pl.DataFrame, spec: Spec, first_confirmation_day: int
+) -> DayScores:
+    """`score_event` as series and days (`day_scores.trial_scores`)."""
+    return trial_scores(*_scored_trials(market, event_type, occurrences, spec), first_confirmation_day)
+
+
+def _scored_trials(
+    market: SymbolMarket,
+    event_type: str,
+    occurrences: pl.DataFrame,
+    spec: Spec,
+    only: Collection[tuple[str, str]] | None = None,
+) -> tuple[list[tuple[str, str, DaySums]], list[str]]:
+    """Policy, horizon and sums of each trial, and the conditions that they are summed for."""
     usable, at, direction = tradable_events(market, occurrences)
     tainted = (
         occurrences["tainted"].to_numpy() if "tainted" in occurrences.columns else np.zeros(len(usable), dtype=bool)
@@ -213,7 +233,7 @@ def score_event(
         made = trades_made(market, trial, at, direction, spec)
         if made is not None:
             scored.append((policy_id, horizon, _sums(market, made, trial, members, tainted)))
-    return score_frame(scored, state_ids)
+    return scored, state_ids
 
 
 def _conditions(

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from backtest.discovery.day_scores import in_series
 from backtest.discovery.event_days import EventDays, event_days
 from backtest.evaluation.cross_validation import Overfitting, block_sums, overfitting
 
@@ -63,7 +64,8 @@ def _blocks(
     sums, squares, n_days = np.zeros(shape), np.zeros(shape), np.zeros(n_blocks)
     first, end = folds.first_discovery_day, folds.confirmation_end_day
     for (event_type,), own in trials.with_row_index("place").group_by("event_type", maintain_order=True):
-        days = event_days(scores_of(str(event_type)))
+        scores = scores_of(str(event_type)).items()
+        days = event_days({symbol: in_series(frame, folds.first_confirmation_day) for symbol, frame in scores})
         for some in own.iter_slices(TRIALS_AT_ONCE):
             earned = _earned(some, days, first, end, after_costs=after_costs)
             day, trial = np.tile(np.arange(first, end), len(some)), np.repeat(np.arange(len(some)), end - first)

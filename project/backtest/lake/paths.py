@@ -251,7 +251,12 @@ class DataRoot:
         return self.run_lake(run_id) / "design.json"
 
     def scores(self, run_id: str, event_type: str, symbol: str) -> Path:
+        """Day scores of an event type on a symbol, series after series."""
         return self.run_lake(run_id) / "scores" / event_type / f"{checked_symbol(symbol)}.parquet"
+
+    def score_series(self, run_id: str, event_type: str, symbol: str) -> Path:
+        """The series that the rows of `scores` are in, with their totals."""
+        return self.run_lake(run_id) / "scores" / event_type / f"{checked_symbol(symbol)}.series.parquet"
 
     def events(self, run_id: str) -> Path:
         return self.path / "events" / checked_run_id(run_id) / "events.parquet"

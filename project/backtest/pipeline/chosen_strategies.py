@@ -11,7 +11,7 @@ from backtest.errors import MisuseError, did_you_mean
 from backtest.lake.files import read_json
 from backtest.lake.paths import DataRoot
 from backtest.pipeline.blueprint_files import blueprint, run_blueprints, runs_with_blueprints
-from backtest.pipeline.run_tables import candidate_files, score_files
+from backtest.pipeline.run_tables import candidate_files, read_long_scores, score_files
 
 if TYPE_CHECKING:
     from backtest.pipeline.stage import Plan
@@ -116,7 +116,6 @@ def _few(plan: Plan, spec: Spec) -> list[Blueprint]:
     import polars as pl
 
     from backtest.discovery.folds import Folds
-    from backtest.lake.files import read_parquet
     from backtest.spec.models import POOLED
     from backtest.strategies.selection import few_of
 
@@ -127,7 +126,7 @@ def _few(plan: Plan, spec: Spec) -> list[Blueprint]:
     for one in found:
         event = str(one.event_type)
         scopes = design["tested"][event] if one.scope == POOLED else [one.scope]
-        scores = [read_parquet(plan.root.scores(plan.run_id, event, symbol)) for symbol in scopes]
+        scores = [read_long_scores(plan, event, symbol) for symbol in scopes]
         policy, horizon, direction = _traded(plan, event, one.blueprint_id.removeprefix(f"{plan.run_id}."))
         own = pl.concat(scores).filter(
             (pl.col("policy") == policy)

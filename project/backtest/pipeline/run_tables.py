@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backtest.errors import DataError
 from backtest.lake.files import read_json, read_parquet
 from backtest.pipeline.stage import Plan
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from backtest.discovery.day_scores import DayScores
 
 
 def candidate_files(plan: Plan) -> Sequence[Path]:
@@ -28,9 +31,36 @@ def read_candidates(plan: Plan) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=CANDIDATE_SCHEMA), *frames]).sort("candidate_id")
 
 
-def score_files(plan: Plan, tested: dict[str, Any]) -> Sequence[Path]:
+def score_files(plan: Plan, tested: Mapping[str, Sequence[str]]) -> Sequence[Path]:
     """The files of the run's day scores, for each tested event and symbol."""
-    return [plan.root.scores(plan.run_id, event, symbol) for event, symbols in tested.items() for symbol in symbols]
+    return [
+        path(plan.run_id, event, symbol)
+        for event, symbols in tested.items()
+        for symbol in symbols
+        for path in (plan.root.scores, plan.root.score_series)
+    ]
+
+
+def read_day_scores(plan: Plan, event_type: str, symbol: str, columns: Sequence[str] | None = None) -> DayScores:
+    """Day scores of an event type on a symbol; of the days only `columns`, where given."""
+    from backtest.discovery.day_scores import ROW_SCHEMA, SERIES_SCHEMA, DayScores
+
+    chosen = ROW_SCHEMA if columns is None else {name: ROW_SCHEMA[name] for name in columns}
+    series_path, path = (file(plan.run_id, event_type, symbol) for file in (plan.root.score_series, plan.root.scores))
+    series = read_parquet(series_path, SERIES_SCHEMA)
+    days = read_parquet(path, chosen, None if columns is None else list(columns))
+    if series["rows"].sum() != len(days):
+        raise DataError(
+            f"{path} has {len(days)} rows, but {series_path} says {series['rows'].sum()}. Score again: make discover-edges"
+        )
+    return DayScores(series, days)
+
+
+def read_long_scores(plan: Plan, event_type: str, symbol: str) -> pl.DataFrame:
+    """`day_scores.SCORE_SCHEMA` of an event type on a symbol."""
+    from backtest.discovery.day_scores import long_form
+
+    return long_form(read_day_scores(plan, event_type, symbol))
 
 
 def read_scores(plan: Plan, event_types: Sequence[str] | None = None) -> pl.DataFrame:
@@ -42,7 +72,7 @@ def read_scores(plan: Plan, event_types: Sequence[str] | None = None) -> pl.Data
     tested = read_json(plan.root.design(plan.run_id))["tested"]
     empty = pl.DataFrame(schema={**SCORE_SCHEMA, "event_type": pl.String(), "symbol": pl.String()})
     frames = [
-        read_parquet(plan.root.scores(plan.run_id, event_type, symbol), SCORE_SCHEMA).with_columns(
+        read_long_scores(plan, event_type, symbol).with_columns(
             pl.lit(event_type).alias("event_type"), pl.lit(symbol).alias("symbol")
         )
         for event_type, symbols in tested.items()

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from backtest.discovery.day_rows import DayRows, collect_rows, horizon_cluster_days
-from backtest.discovery.day_scores import SCORE_SCHEMA
+from backtest.discovery.day_scores import SCORE_SCHEMA, in_series
 from backtest.discovery.day_statistics import OVERFITTING_BLOCKS, DayStatistics, day_statistics, joined
-from backtest.discovery.event_days import event_days
+from backtest.discovery.event_days import EventDays, event_days
 from backtest.discovery.folds import Folds
 from backtest.discovery.hypotheses import REGISTER_SCHEMA
 from backtest.discovery.inference import WIDE_BLOCK_RATIO, ClusterT, cluster_t, wide_block_days
@@ -23,6 +23,10 @@ FOLDS = Folds(dt.date(2023, 3, 1), dt.date(2023, 9, 13), dt.date(2023, 9, 16), d
 FIRST, CUT = (int(np.datetime64(day, "D").astype(np.int64)) for day in ("2023-03-01", "2023-09-16"))
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 SERIES = (("lag1", "5m", "all"), ("lag1", "1d", "all"), ("lag3", "60m", "vol_regime_low"), ("lag3", "60m", "all"))
+
+
+def days_of(scores: dict[str, pl.DataFrame]) -> EventDays:
+    return event_days({symbol: in_series(frame, FOLDS.first_confirmation_day) for symbol, frame in scores.items()})
 
 
 def some_scores(seed: int) -> dict[str, pl.DataFrame]:
@@ -64,7 +68,7 @@ def a_register() -> pl.DataFrame:
 
 def statistics(seed: int, register: pl.DataFrame) -> DayStatistics:
     lengths = horizon_cluster_days(register)
-    return day_statistics(event_days(some_scores(seed)), register, FOLDS, lengths, np.full(len(register), 4))
+    return day_statistics(days_of(some_scores(seed)), register, FOLDS, lengths, np.full(len(register), 4))
 
 
 def rows_of(seed: int, register: pl.DataFrame) -> DayRows:
@@ -151,9 +155,7 @@ def test_a_filter_is_tested_by_the_difference_of_means_with_the_error_of_leaving
     scores = scores.select(pl.col(name).cast(dtype) for name, dtype in SCORE_SCHEMA.items())
     rows = [("E", "F", "lag1", "5m", "only_if_x", symbol, "only_if_x", None) for symbol in ("BTCUSDT", POOLED)]
     register = pl.DataFrame(rows, schema=REGISTER_SCHEMA, orient="row")
-    found = day_statistics(
-        event_days({"BTCUSDT": scores}), register, FOLDS, np.ones(2, int), np.full(2, 4), ["only_if_x"]
-    )
+    found = day_statistics(days_of({"BTCUSDT": scores}), register, FOLDS, np.ones(2, int), np.full(2, 4), ["only_if_x"])
 
     def difference(kept: NDArray[np.bool_]) -> float:
         return float(z[kept & holds].mean() - z[kept & ~holds].mean())
@@ -189,7 +191,7 @@ def test_differences_without_an_effect_reject_as_often_as_they_should() -> None:
     rows = [("E", "F", f"p{world:04d}", "5m", "only_if_x", "BTCUSDT", "only_if_x", None) for world in range(worlds)]
     register = pl.DataFrame(rows, schema=REGISTER_SCHEMA, orient="row")
     ones = np.ones(worlds, int)
-    test = day_statistics(event_days({"BTCUSDT": scores}), register, FOLDS, ones, 4 * ones, ["only_if_x"]).z
+    test = day_statistics(days_of({"BTCUSDT": scores}), register, FOLDS, ones, 4 * ones, ["only_if_x"]).z
     assert 0.035 <= (test.two_sided_p() <= 0.05).mean() <= 0.065
 
 
@@ -197,7 +199,7 @@ def test_a_filter_that_always_holds_has_nothing_to_be_compared_with() -> None:
     scores = {"BTCUSDT": some_scores(1)["BTCUSDT"].filter(pl.col("state_id") == "vol_regime_low")}
     register = a_register().filter((pl.col("state_id") == "vol_regime_low") & (pl.col("symbol") == "BTCUSDT"))
     one = np.ones(1, int)
-    found = day_statistics(event_days(scores), register, FOLDS, one, 4 * one, ["vol_regime_low"])
+    found = day_statistics(days_of(scores), register, FOLDS, one, 4 * one, ["vol_regime_low"])
     assert np.isnan(found.z.mean[0])
     assert found.z.n_events[0] == found.n_days[0] == 0
 
@@ -218,4 +220,4 @@ def test_day_scores_outside_the_folds_are_refused() -> None:
     late = {name: frame.with_columns(pl.col("day") + 400) for name, frame in some_scores(0).items()}
     register = a_register()
     with pytest.raises(DataError, match="day scores of E outside the run's folds"):
-        day_statistics(event_days(late), register, FOLDS, horizon_cluster_days(register), np.full(len(register), 4))
+        day_statistics(days_of(late), register, FOLDS, horizon_cluster_days(register), np.full(len(register), 4))

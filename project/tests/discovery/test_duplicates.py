@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from backtest.discovery.day_scores import SCORE_SCHEMA
+from backtest.discovery.day_scores import SCORE_SCHEMA, in_series
 from backtest.discovery.duplicates import NO_ALIAS, aliases, series_digests
 from backtest.discovery.event_days import event_days
 from backtest.discovery.hypotheses import REGISTER_SCHEMA
@@ -35,7 +35,8 @@ def found(rows: list[tuple[str, str, str, str, str]], scores: dict[str, pl.DataF
         schema=REGISTER_SCHEMA,
         orient="row",
     )
-    alias = aliases(register, series_digests(event_days(scores), register, ["only"]))
+    days = event_days({symbol: in_series(frame, 0) for symbol, frame in scores.items()})
+    alias = aliases(register, series_digests(days, register, ["only"]))
     names = [f"{policy} {state} {symbol}" for policy, state, symbol, _, _ in rows]
     return {name: names[of] for name, of in zip(names, alias, strict=True) if of != NO_ALIAS}
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.discovery.day_scores import SCORE_SCHEMA
+from backtest.discovery.day_scores import SCORE_SCHEMA, in_series
 from backtest.discovery.effect_sizes import EffectSizes, capacity_usd, effect_sizes, event_blocks
 from backtest.discovery.event_days import event_days
 from backtest.discovery.folds import Folds
@@ -57,7 +57,8 @@ def day_scores(effect_bps: float, seed: int, after: float = 0.0) -> pl.DataFrame
 
 
 def sizes_of(scores: pl.DataFrame) -> EffectSizes:
-    days = event_days({symbol: scores.filter(pl.col("symbol") == symbol) for symbol in SYMBOLS})
+    cut = FOLDS.first_confirmation_day
+    days = event_days({symbol: in_series(scores.filter(pl.col("symbol") == symbol), cut) for symbol in SYMBOLS})
     return effect_sizes([event_blocks(days, REGISTER, FOLDS, SPEC)], len(REGISTER))
 
 

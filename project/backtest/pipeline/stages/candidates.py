@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backtest.errors import RunError
+from backtest.pipeline.run_tables import read_day_scores, score_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from backtest.discovery.day_scores import DayScores
     from backtest.discovery.folds import Folds
     from backtest.lake.ledger import Standing
     from backtest.spec.compiled import Spec
@@ -29,9 +31,7 @@ def inputs(plan: Plan, _partition: str) -> Sequence[Path]:
     from backtest.lake.files import read_json
 
     design = plan.root.design(plan.run_id)
-    tested = read_json(design)["tested"]
-    scores = [plan.root.scores(plan.run_id, event, symbol) for event, symbols in tested.items() for symbol in symbols]
-    return [design, plan.root.register(plan.run_id), *scores]
+    return [design, plan.root.register(plan.run_id), *score_files(plan, read_json(design)["tested"])]
 
 
 def parameters(plan: Plan, _partition: str) -> Mapping[str, Json]:
@@ -44,17 +44,16 @@ def without_scores(plan: Plan, tested: Mapping[str, Sequence[str]]) -> list[str]
     return [
         event_type
         for event_type, symbols in tested.items()
-        if not all(plan.root.scores(plan.run_id, event_type, symbol).is_file() for symbol in symbols)
+        if not all(path.is_file() for path in score_files(plan, {event_type: symbols}))
     ]
 
 
 def run(plan: Plan, _partition: str) -> Outcome:
     import polars as pl
 
-    from backtest.discovery.candidates import assess_search
-    from backtest.discovery.day_scores import SCORE_SCHEMA
+    from backtest.discovery.candidates import TESTED_COLUMNS, assess_search
     from backtest.discovery.folds import Folds
-    from backtest.lake.files import read_json, read_parquet
+    from backtest.lake.files import read_json
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
@@ -65,10 +64,9 @@ def run(plan: Plan, _partition: str) -> Outcome:
     # Recorded before the fold is read: a search that is killed afterwards has been made all the same.
     standing = _recorded(plan, definitions, register, folds, design["register_hash"], is_whole=not missing)
 
-    def scores_of(event_type: str) -> dict[str, pl.DataFrame]:
+    def scores_of(event_type: str) -> dict[str, DayScores]:
         return {
-            symbol: read_parquet(root.scores(run_id, event_type, symbol), SCORE_SCHEMA)
-            for symbol in design["tested"][event_type]
+            symbol: read_day_scores(plan, event_type, symbol, TESTED_COLUMNS) for symbol in design["tested"][event_type]
         }
 
     candidates = assess_search(

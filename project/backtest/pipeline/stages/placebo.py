@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from backtest.lake.files import read_json
 from backtest.pipeline.markets import market_files, run_market
-from backtest.pipeline.run_tables import score_files
+from backtest.pipeline.run_tables import read_long_scores, score_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.stages.scores import spec
 
@@ -36,8 +36,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     import polars as pl
 
     from backtest.discovery.candidates import CANDIDATE_SCHEMA
-    from backtest.discovery.day_scores import SCORE_SCHEMA
-    from backtest.discovery.event_days import SERIES
+    from backtest.discovery.day_scores import SERIES
     from backtest.discovery.folds import Folds
     from backtest.discovery.hypotheses import REGISTER_SCHEMA
     from backtest.discovery.placebo import PLACEBO_SCHEMA, placebo_comparison
@@ -61,7 +60,7 @@ def run(plan: Plan, _partition: str) -> Outcome:
     register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
     found = [pl.DataFrame(schema=PLACEBO_SCHEMA)]
     for event_type, names in tested.items():
-        scores = {name: read_parquet(root.scores(run_id, event_type, name), SCORE_SCHEMA) for name in names}
+        scores = {name: read_long_scores(plan, event_type, name) for name in names}
         placebo = {name: scored[name][event_type] for name in names}
         own = chosen.filter(pl.col("event_type") == event_type)
         found.append(placebo_comparison(own, register, scores, placebo, Folds.from_json(design), definitions))

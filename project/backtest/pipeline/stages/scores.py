@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backtest.pipeline.markets import market_files, run_market
+from backtest.pipeline.run_tables import score_files
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.window import symbol_window
 
@@ -43,26 +44,30 @@ def parameters(plan: Plan, _symbol: str) -> Mapping[str, Json]:
 def run(plan: Plan, symbol: str) -> Outcome:
     import polars as pl
 
-    from backtest.discovery.scoring import score_event
+    from backtest.discovery.folds import Folds
+    from backtest.discovery.scoring import event_scores
     from backtest.lake.files import read_json, read_parquet, write_parquet
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     design = read_json(root.design(run_id))
+    cut = Folds.from_json(design).first_confirmation_day
     market = run_market(plan, definitions, symbol)
     events = read_parquet(root.symbol_events(run_id, symbol))
     only = plan.parameters.get("event_type")
-    outputs, rows = [], 0
+    outputs: list[Path] = []
+    rows = 0
     for event_type in (name for name, symbols in design["tested"].items() if symbol in symbols):
-        path = root.scores(run_id, event_type, symbol)
+        files = score_files(plan, {event_type: [symbol]})
         if only in (None, event_type):
             occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
-            scores = score_event(market, event_type, occurrences, definitions)
-            write_parquet(path, scores, is_passing=True)
-            rows += len(scores)
-        if path.is_file():
-            outputs.append(path)
-    return Outcome(outputs=tuple(outputs), summary={"event_types": len(outputs), "rows": rows})
+            scores = event_scores(market, event_type, occurrences, definitions, cut)
+            for path, table in zip(files, (scores.days, scores.series), strict=True):
+                write_parquet(path, table, is_passing=True)
+            rows += len(scores.days)
+        if all(path.is_file() for path in files):
+            outputs += files
+    return Outcome(outputs=tuple(outputs), summary={"event_types": len(outputs) // 2, "rows": rows})
 
 
 STAGE = Stage(

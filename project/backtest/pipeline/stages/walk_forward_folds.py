@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.walk_forward import event_scores, folds_or_reason, score_files
+
+if TYPE_CHECKING:
+    from backtest.discovery.day_scores import DayScores
 
 
 def partitions(plan: Plan) -> Sequence[str]:
@@ -37,6 +41,7 @@ def run(plan: Plan, fold: str) -> Outcome:
     import polars as pl
 
     from backtest.discovery.candidates import assess_search
+    from backtest.discovery.day_scores import in_series
     from backtest.discovery.hypotheses import REGISTER_SCHEMA
     from backtest.evaluation.walk_forward import BAR_RETURN_SCHEMA, TEST_SCHEMA, found_in, test_days, training_scores
     from backtest.lake.files import read_parquet, write_parquet
@@ -54,9 +59,11 @@ def run(plan: Plan, fold: str) -> Outcome:
     )
     register = read_parquet(root.register(run_id), REGISTER_SCHEMA)
 
-    def scores_of(event_type: str) -> dict[str, pl.DataFrame]:
-        scores = event_scores(plan, event_type)
-        return {symbol: training_scores(frame, daily, own) for symbol, frame in scores.items()}
+    def scores_of(event_type: str) -> dict[str, DayScores]:
+        return {
+            symbol: in_series(training_scores(frame, daily, own), own.train.first_confirmation_day)
+            for symbol, frame in event_scores(plan, event_type).items()
+        }
 
     candidates = assess_search(register, scores_of, own.train, definitions)
     found = found_in(candidates, definitions.templates)
