@@ -317,18 +317,17 @@ def _uncontrolled(size: int) -> _Controlled:
 def _flipped(search: _Search, tested: _Tested, chosen: Integers, spec: Spec) -> StepDown:
     """Sign-flips of the chosen hypotheses; one-sided ones are turned so that their verb's side is up."""
     days = search.days
-    lengths = np.diff(days.flip_pointer)
-    length = lengths[chosen]
-    kept = np.repeat(np.isin(np.arange(len(lengths)), chosen), lengths)
     side = np.where(tested.two_sided, 1.0, tested.sign)[chosen].astype(np.float32)
     first = (search.folds.discovery_start - _EPOCH).days
     return step_down(
         Clusters(
-            np.concatenate([[0], np.cumsum(length)]),
+            days.flip_pointer[chosen],
+            days.flip_pointer[chosen + 1],
+            side,
             # A cluster that begins before the fold takes the sign of the fold's first day.
-            np.maximum(days.flip_day[kept], 0),
-            days.flip_sum[kept] * np.repeat(side, length),
-            days.flip_count[kept],
+            days.flip_day,
+            days.flip_sum,
+            days.flip_count,
         ),
         days.z.degrees_of_freedom[chosen],
         # A hypothesis that was turned has its skewness turned with it.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backtest.discovery.atoms import ATOM_PREFIX, atom_state_ids, states_of
 from backtest.discovery.day_scores import SERIES, WITHOUT
-from backtest.discovery.event_days import EventDays
+from backtest.discovery.event_days import EventDays, Series
 from backtest.discovery.folds import BARS_PER_DAY, Folds
 from backtest.discovery.inference import block_days, merged_days
 from backtest.discovery.shrinkage import (
@@ -196,7 +196,7 @@ def _cell_kinds(register: pl.DataFrame, spec: Spec) -> dict[str, str]:
     """For each state id of an event which cells its hypotheses are made of; a filter's are where it holds and where not."""
     state_of = {state_id: name for name, state in spec.states.items() for state_id in state.values}
     joint = {ALL_STATES, *atom_state_ids(spec, register["event_type"][0])}
-    named = register["state_id"].unique().sort()
+    named = sorted(set(register["state_id"].to_list()))
     return {name: ATOMS if name in joint else name if name in spec.filters else state_of[name] for name in named}
 
 
@@ -205,26 +205,32 @@ def _cells(
 ) -> dict[tuple[str, str, str], list[_Cell]]:
     """The atoms of each block that occur in the discovery fold, by symbol and state."""
     found: dict[tuple[str, str, str], list[_Cell]] = {name: [] for name in names}
-    before_cut = np.concatenate([[0], np.cumsum(days.day < cut)])
+    owned: list[tuple[list[_Cell], str, Series]] = []
     for (policy, horizon, state_id), runs in days.series.items():
         kind = kinds.get(state_id.removeprefix(WITHOUT), ATOMS)
         is_joint = state_id.startswith(ATOM_PREFIX)
-        if is_joint != (kind == ATOMS) or (policy, horizon, kind) not in names:
-            continue
-        for run in runs:
-            stop = run.start + int(before_cut[run.stop] - before_cut[run.start])
-            if stop > run.start:
-                found[policy, horizon, kind].append(_Cell(run.symbol, state_id, run.start, stop))
+        owner = found.get((policy, horizon, kind))
+        if owner is not None and is_joint == (kind == ATOMS):
+            owned += [(owner, state_id, run) for run in runs]
+    first = np.array([run.start for _, _, run in owned], np.int64)
+    last = np.array([run.stop for _, _, run in owned], np.int64)
+    before_cut = np.concatenate([[0], np.cumsum(days.day < cut)])
+    lengths = (before_cut[last] - before_cut[first]).tolist()
+    for (owner, state_id, run), length in zip(owned, lengths, strict=True):
+        if length:
+            owner.append(_Cell(run.symbol, state_id, run.start, run.start + length))
     return {name: sorted(cells, key=lambda cell: (cell.symbol, cell.state_id)) for name, cells in found.items()}
 
 
 def _means(
     days: EventDays, blocks: Sequence[Sequence[_Cell]], horizons: Sequence[str], atoms: int, folds: Folds
 ) -> BlockMeans:
-    lengths = [cell.stop - cell.start for cells in blocks for cell in cells]
-    if not lengths:
+    starts = np.array([cell.start for cells in blocks for cell in cells], np.int64)
+    lengths = np.array([cell.stop for cells in blocks for cell in cells], np.int64) - starts
+    if not len(lengths):
         return _no_means(len(blocks), atoms)
-    at = np.concatenate([np.arange(cell.start, cell.stop) for cells in blocks for cell in cells])
+    # From the place of a row among all of the cells to its place in the day scores.
+    at = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
     block = np.repeat([b for b, cells in enumerate(blocks) for _ in cells], lengths)
     slot = np.repeat([a for cells in blocks for a in range(len(cells))], lengths)
     day, n, y = days.day[at], days.values["n"][at], days.values["sum_y"][at] / BPS
@@ -251,25 +257,31 @@ def _shares(
         first, last = ([getattr(cell, end) for cell in cells[name]] for end in ("start", "stop"))
         counts[index, : len(first)] = running[last] - running[first]
 
+    masks = [np.zeros(atoms)]
+
     @functools.cache
-    def masks(atoms_of: tuple[tuple[str, str], ...]) -> dict[tuple[str, str], Floats]:
-        """By state and scope 1 for each atom that a hypothesis on it holds; many blocks have the same atoms."""
-        found: dict[tuple[str, str], Floats] = {}
+    def held(atoms_of: tuple[tuple[str, str], ...]) -> dict[tuple[str, str], int]:
+        """By state and scope which mask has 1 for each atom that a hypothesis on it holds; many blocks have the same atoms."""
+        found: dict[tuple[str, str], int] = {}
         for slot, (symbol, cell) in enumerate(atoms_of):
             for state_id in _covered(cell):
                 for scope in (symbol, POOLED):
-                    found.setdefault((state_id, scope), np.zeros(atoms))[slot] = 1.0
+                    if (state_id, scope) not in found:
+                        found[state_id, scope] = len(masks)
+                        masks.append(np.zeros(atoms))
+                    masks[found[state_id, scope]][slot] = 1.0
         return found
 
-    covers = [masks(tuple((cell.symbol, cell.state_id) for cell in cells[name])) for name in names]
+    covers = [held(tuple((cell.symbol, cell.state_id) for cell in cells[name])) for name in names]
     place = {name: index for index, name in enumerate(names)}
-    block = np.zeros(len(register), np.int64)
-    share = np.zeros((len(register), atoms))
-    for row, (policy, horizon, state_id, symbol) in enumerate(register.select(*SERIES, "symbol").iter_rows()):
-        block[row] = place[policy, horizon, kinds[state_id]]
-        mask = covers[block[row]].get((state_id, symbol))
-        if mask is not None:
-            share[row] = mask * counts[block[row]]
+    of_register = list(register.select(*SERIES, "symbol").iter_rows())
+    blocks = [place[policy, horizon, kinds[state_id]] for policy, horizon, state_id, _ in of_register]
+    # Mask 0 holds no atom.
+    mask = [
+        covers[of].get((state_id, symbol), 0) for of, (_, _, state_id, symbol) in zip(blocks, of_register, strict=True)
+    ]
+    block = np.array(blocks, np.int64)
+    share = np.stack(masks)[mask] * counts[block]
     total = share.sum(axis=1)
     rows = np.flatnonzero((total > 0) & means.is_observed[block].any(axis=1))
     return rows, block[rows], share[rows] / total[rows, None]

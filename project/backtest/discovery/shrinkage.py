@@ -152,7 +152,7 @@ def block_means(
     """
     blocks, atoms = shape
     cell, size = block * atoms + slot, blocks * atoms
-    order = np.arange(len(cell)) if (np.diff(cell) >= 0).all() else np.argsort(cell, kind="stable")
+    order = slice(None) if (np.diff(cell) >= 0).all() else np.argsort(cell, kind="stable")
     cell, day, counts = cell[order], np.asarray(day)[order], day_counts[order].astype(np.float64)
     edges = np.searchsorted(cell, np.arange(size + 1))
     n, mean, variance, scale, delta = _jackknives(day_sums[order], counts, edges)
@@ -160,7 +160,7 @@ def block_means(
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = (n >= MIN_EVENTS) & (groups >= MIN_DAYS) & (np.sqrt(variance) > 1e-12 * scale)
         corrected = np.where(observed, np.sqrt(_moderated(variance, n, groups, observed, shape)), 0.0).reshape(shape)
-        unit = np.where(observed[cell], delta / np.sqrt(variance[cell]), 0.0)
+        unit = np.where(observed[cell], delta / np.sqrt(variance)[cell], 0.0)
     correlation = CORRELATION_KEPT * _grams(unit, day, edges, blocks, atoms)
     diagonal = np.arange(atoms)
     correlation[:, diagonal, diagonal] = 1.0

@@ -21,10 +21,16 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 Singles = NDArray[np.float32]
+Days = NDArray[np.int32]
+Signs = NDArray[np.int8]
 
 DRAWS_AT_ONCE: Final = 128
 """So many that their signs on all days stay in a processor's cache."""
 THREADS: Final = 2
+MARGIN: Final = 1e-5
+"""Of the terms of a bound, for what single precision loses in them: some fifty times as much as it can."""
+EPSILON: Final = 2.0**-23
+"""Of single precision."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,21 @@ class Clusters:
 
     Attributes
     ----------
-    pointer : (m + 1,) where the clusters of each hypothesis begin in the others.
-    day : (c,) 0 … n_days−1, the day whose sign the cluster takes.
-    sums, counts : (c,) S and N.
+    start, stop : (m,) first and end row of each hypothesis's clusters in `day`, `sums` and `counts`.
+    side : (m,) ±1, by which its sums are turned.
+    day : (c,) below n_days, the day whose sign the cluster takes; one before day 0 takes that of day 0.
+    sums, counts : (c,) S, not turned, and N.
     """
 
-    pointer: Integers
-    day: NDArray[np.int32]
+    start: Integers
+    stop: Integers
+    side: Singles
+    day: Days
     sums: Singles
     counts: Singles
 
     def __len__(self) -> int:
-        return len(self.pointer) - 1
+        return len(self.start)
 
 
 @dataclass(frozen=True)
@@ -92,14 +101,16 @@ def step_down(
     -----
     With θ* = ΣwS/n: se*² = (ΣS² − 2θ*·ΣwSN + θ*²·ΣN²)·G/(G−1)/n², t* = θ*/se*, and ζ Wallace's transform of it to the normal
     scale. Hypotheses are taken from the weakest to the strongest, keeping only each draw's largest ζ* so far, so that memory
-    does not grow with hypotheses × draws. Single precision: draws are compared with one another only, the observed one
+    does not grow with hypotheses × draws. ΣwSN is summed only where se*² may be so small that some draw's ζ* is the
+    largest, which is rare (`_bounds`). Single precision: draws are compared with one another only, the observed one
     among them, and every draw is worked on in the same order whatever the number of threads.
     """
     m = len(clusters)
     if m == 0:
         return StepDown(np.zeros(0), np.zeros(0))
-    sums = _sums(clusters.pointer, clusters.sums, clusters.counts)
-    groups = np.diff(clusters.pointer).astype(np.float64)
+    rows = (clusters.start, clusters.stop)
+    sums = _sums(*rows, clusters.side, clusters.sums, clusters.counts)
+    groups = (clusters.stop - clusters.start).astype(np.float64)
     scales = (
         sums[0].astype(np.float32),
         sums[2].astype(np.float32),
@@ -107,14 +118,15 @@ def step_down(
         (groups / (groups - 1.0)).astype(np.float32),
         degrees_of_freedom.astype(np.float32),
     )
-    parts = (clusters.pointer, clusters.day, clusters.sums, clusters.sums * clusters.counts)
+    bounds = _bounds(*rows, clusters.sums, clusters.counts).astype(np.float32)
+    parts = (*rows, clusters.side, clusters.day, clusters.sums, clusters.counts)
     observed = _observed(sums, groups, degrees_of_freedom, skewness, one_sided)
     order = np.argsort(observed, kind="stable")
-    signs = (rng.integers(0, 2, size=(draws, n_days)) * 2 - 1).astype(np.float32)
+    signs = (rng.integers(0, 2, size=(draws, n_days)) * 2 - 1).astype(np.int8)
 
     def chunk(first: int) -> tuple[Integers, Singles]:
         flips = np.ascontiguousarray(signs[first : first + DRAWS_AT_ONCE].T)
-        return _exceedances(*parts, *scales, one_sided, flips, order, observed)
+        return _exceedances(*parts, *scales, bounds, one_sided, flips, order, observed)
 
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(chunk, range(0, draws, DRAWS_AT_ONCE)))
@@ -139,51 +151,71 @@ def effective_tests(largest: Floats) -> float:
 
 
 @machine_code
-def _sums(pointer: Integers, sums: Singles, counts: Singles) -> Floats:
-    """(5, m) ΣN, ΣS, ΣS², ΣSN and ΣN² of each hypothesis."""
-    found = np.zeros((5, len(pointer) - 1))
-    for h in range(len(pointer) - 1):
-        for row in range(pointer[h], pointer[h + 1]):
+def _sums(start: Integers, stop: Integers, side: Singles, sums: Singles, counts: Singles) -> Floats:
+    """(5, m) ΣN, ΣS, ΣS², ΣSN and ΣN² of each hypothesis, turned to its side."""
+    found = np.zeros((5, len(start)))
+    for h in range(len(start)):
+        for row in range(start[h], stop[h]):
             s, n = np.float64(sums[row]), np.float64(counts[row])
             found[0, h] += n
             found[1, h] += s
             found[2, h] += s * s
             found[3, h] += s * n
             found[4, h] += n * n
+        found[1, h] *= side[h]
+        found[3, h] *= side[h]
     return found
 
 
 @machine_code
-def _flipped_sums(
-    first: int,
-    last: int,
-    day: NDArray[np.int32],
-    sums: Singles,
-    crosses: Singles,
-    flips: Singles,
-    a: Singles,
-    c: Singles,
-) -> None:
-    """Σ and Σ of the products with counts of the rows first … last−1 under each column of `flips`, into `a` and `c`.
+def _bounds(start: Integers, stop: Integers, sums: Singles, counts: Singles) -> Floats:
+    """(3, m) p, q and r of p − |θ*|·(q + |θ*|·r) ≤ ΣS² − 2θ*·ΣwSN + θ*²·ΣN², whatever the signs w.
 
-    Four rows at a time, so that `a` and `c` are read and written a quarter as often; each is added on its own, in order.
+    With κ the mean of N and θ*n = ΣwS: |ΣwSN| ≤ κ|ΣwS| + Σ|S(N − κ)| = κn|θ*| + Σ|S(N − κ)|. Loosened so far that it holds
+    for the right side in single precision too: ΣwS and ΣwSN are off by at most an epsilon of Σ|S| and Σ|SN| for each
+    addition.
+    """
+    found = np.zeros((3, len(start)))
+    for h in range(len(start)):
+        groups, total = stop[h] - start[h], 0.0
+        for row in range(start[h], stop[h]):
+            total += counts[row]
+        usual = total / groups
+        squares, count_squares, size, crosses, apart = 0.0, 0.0, 0.0, 0.0, 0.0
+        for row in range(start[h], stop[h]):
+            s, n = abs(np.float64(sums[row])), np.float64(counts[row])
+            squares += s * s
+            count_squares += n * n
+            size += s
+            crosses += s * n
+            apart += s * abs(n - usual)
+        apart += (groups + 2) * EPSILON * (usual * size + crosses)
+        found[0, h] = (1.0 - MARGIN) * squares
+        found[1, h] = (1.0 + MARGIN) * 2.0 * apart
+        found[2, h] = (1.0 + MARGIN) * 2.0 * usual * total - (1.0 - MARGIN) * count_squares
+    return found
+
+
+@machine_code
+def _flipped_sums(day: Days, values: Singles, flips: Signs, total: Singles) -> None:
+    """Σ of the values under each column of `flips`, into `total`.
+
+    Four rows at a time, so that `total` is read and written a quarter as often; each is added on its own, in order.
     """
     width = flips.shape[1]
-    a[:] = np.float32(0.0)
-    c[:] = np.float32(0.0)
-    in_fours = last - (last - first) % 4
-    for row in range(first, in_fours, 4):
-        s0, s1, s2, s3 = sums[row], sums[row + 1], sums[row + 2], sums[row + 3]
-        k0, k1, k2, k3 = crosses[row], crosses[row + 1], crosses[row + 2], crosses[row + 3]
-        f0, f1, f2, f3 = flips[day[row]], flips[day[row + 1]], flips[day[row + 2]], flips[day[row + 3]]
+    total[:] = np.float32(0.0)
+    in_fours = len(day) - len(day) % 4
+    for row in range(0, in_fours, 4):
+        v0, v1, v2, v3 = values[row], values[row + 1], values[row + 2], values[row + 3]
+        f0, f1 = flips[max(day[row], 0)], flips[max(day[row + 1], 0)]
+        f2, f3 = flips[max(day[row + 2], 0)], flips[max(day[row + 3], 0)]
         for b in range(width):
-            a[b] = (((a[b] + s0 * f0[b]) + s1 * f1[b]) + s2 * f2[b]) + s3 * f3[b]
-            c[b] = (((c[b] + k0 * f0[b]) + k1 * f1[b]) + k2 * f2[b]) + k3 * f3[b]
-    for row in range(in_fours, last):
-        s, k, signs = sums[row], crosses[row], flips[day[row]]
+            both = (total[b] + v0 * np.float32(f0[b])) + v1 * np.float32(f1[b])
+            total[b] = (both + v2 * np.float32(f2[b])) + v3 * np.float32(f3[b])
+    for row in range(in_fours, len(day)):
+        v, signs = values[row], flips[max(day[row], 0)]
         for b in range(width):
-            a[b] += s * signs[b]
-            c[b] += k * signs[b]
+            total[b] += v * np.float32(signs[b])
 
 
 @machine_code
@@ -211,32 +243,41 @@ def _observed(sums: Floats, groups: Floats, freedom: Floats, skewness: Floats, o
 
 @machine_code
 def _exceedances(
-    pointer: Integers, day: NDArray[np.int32], sums: Singles, crosses: Singles, n: Singles, squares: Singles,
-    count_squares: Singles, correction: Singles, freedom: Singles, one_sided: Booleans, flips: Singles,
-    order: Integers, observed: Singles,
+    start: Integers, stop: Integers, side: Singles, day: Days, sums: Singles, counts: Singles, n: Singles,
+    squares: Singles, count_squares: Singles, correction: Singles, freedom: Singles, bounds: Singles,
+    one_sided: Booleans, flips: Signs, order: Integers, observed: Singles,
 ) -> tuple[Integers, Singles]:  # fmt: skip
     """For each hypothesis in how many draws some at most as strong reaches its own ζ; and each draw's largest ζ."""
     width = flips.shape[1]
-    means, variances = np.empty(width, np.float32), np.empty(width, np.float32)
+    means, crosses = np.empty(width, np.float32), np.empty(width, np.float32)
     largest = np.full(width, -np.inf, np.float32)
     # A ζ lies below its t: where t² is smaller than this, ζ is not the largest.
     beaten = np.zeros(width, np.float32)
     exceed = np.zeros(len(order), np.int64)
     for h in order:
-        _flipped_sums(pointer[h], pointer[h + 1], day, sums, crosses, flips, means, variances)
-        size, scale = n[h], correction[h] / (n[h] * n[h])
+        first, last = start[h], stop[h]
+        size, scale = side[h] * n[h], correction[h] / (n[h] * n[h])
+        _flipped_sums(day[first:last], sums[first:last], flips, means)
+        lowest = np.float32(0.0 if one_sided[h] else -np.inf)
+        n_near = 0
         for b in range(width):
             mean = means[b] / size
             means[b] = mean
-            variances[b] = (squares[h] - np.float32(2.0) * mean * variances[b] + mean * mean * count_squares[h]) * scale
-        for b in range(width):
-            if means[b] * means[b] < beaten[b] * variances[b]:
-                continue
-            zeta = _zeta(means[b], variances[b], freedom[h], one_sided[h])
-            if zeta > largest[b]:
-                largest[b] = zeta
-                if zeta > 0.0:
-                    beaten[b] = np.float32(0.9999) * zeta * zeta
+            reach = abs(max(mean, lowest))
+            least = (bounds[0, h] - reach * (bounds[1, h] + reach * bounds[2, h])) * scale
+            n_near += not reach * reach < beaten[b] * least
+        if n_near > 0:
+            _flipped_sums(day[first:last], sums[first:last] * counts[first:last], flips, crosses)
+            for b in range(width):
+                mean, cross = means[b], side[h] * crosses[b]
+                variance = (squares[h] - np.float32(2.0) * mean * cross + mean * mean * count_squares[h]) * scale
+                if mean * mean < beaten[b] * variance:
+                    continue
+                zeta = _zeta(mean, variance, freedom[h], one_sided[h])
+                if zeta > largest[b]:
+                    largest[b] = zeta
+                    if zeta > 0.0:
+                        beaten[b] = np.float32(0.9999) * zeta * zeta
         counted = 0
         for b in range(width):
             counted += largest[b] >= observed[h]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from backtest.discovery import sign_flips
 from backtest.discovery.sign_flips import DRAWS_AT_ONCE, Clusters, StepDown, effective_tests, step_down
 
 
@@ -23,13 +24,15 @@ def flipped(
     draws: int,
     rng: np.random.Generator,
     skewness: NDArray[np.float64] | None = None,
+    side: NDArray[np.float64] | None = None,
 ) -> StepDown:
     """`step_down` of (days, hypotheses) arrays that hold zeros where there is no event."""
     column, day = np.nonzero(counts.T)
     pointer = np.concatenate([[0], np.cumsum((counts > 0).sum(axis=0))])
     singles = (values[day, column].astype(np.float32) for values in (sums, counts))
+    turned = np.ones(len(freedom)) if side is None else side
     return step_down(
-        Clusters(pointer, day.astype(np.int32), *singles),
+        Clusters(pointer[:-1], pointer[1:], turned.astype(np.float32), day.astype(np.int32), *singles),
         freedom,
         np.zeros(len(freedom)) if skewness is None else skewness,
         one_sided=one_sided,
@@ -92,6 +95,65 @@ def test_step_down_equals_plain_loops(seed: int) -> None:
     found = flipped(sums, counts, freedom, one_sided=one_sided, draws=99, rng=np.random.default_rng(seed + 100))
     expected = slow_step_down(sums, counts, freedom, one_sided, 99, np.random.default_rng(seed + 100))
     assert found.adjusted_p == pytest.approx(expected)
+
+
+def uneven(seed: int, days: int, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums and counts of hypotheses with few or many events on a day, sums that go with the counts or do not."""
+    rng = np.random.default_rng(seed)
+    counts = np.floor(rng.exponential(np.linspace(0.5, 20.0, size), size=(days, size)))
+    counts[:3] = rng.integers(1, 4, size=(3, 1))
+    sums = rng.standard_t(3, size=(days, size)) * np.sqrt(counts) + np.where(np.arange(size) % 3, 0.0, 0.3 * counts)
+    return np.where(counts > 0, sums, 0.0), counts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crosses_are_left_out_only_where_they_change_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 300
+    sums, counts = uneven(seed, 50, size)
+    freedom, one_sided = np.full(size, 20.0), np.arange(size) % 2 == 0
+    arguments = {"one_sided": one_sided, "draws": 399}
+    found = flipped(sums, counts, freedom, rng=np.random.default_rng(seed), **arguments)
+    monkeypatch.setattr(sign_flips, "_bounds", lambda start, *_: np.full((3, len(start)), -np.inf))
+    every = flipped(sums, counts, freedom, rng=np.random.default_rng(seed), **arguments)
+    assert found.adjusted_p.tolist() == every.adjusted_p.tolist()
+    assert found.largest.tolist() == every.largest.tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_flip_has_less_variance_than_the_bound_and_equal_counts_have_hardly_more(seed: int) -> None:
+    size, days = 40, 30
+    sums, counts = uneven(seed, days, size)
+    counts[:, 0], sums[:, 0] = 2.0, np.random.default_rng(seed).normal(size=days)
+    signs = np.random.default_rng(seed + 100).integers(0, 2, size=(500, days)) * 2.0 - 1.0
+    start = np.arange(size) * days
+    p, q, r = sign_flips._bounds(
+        start, start + days, *(values.T.ravel().astype(np.float32) for values in (sums, counts))
+    )
+    theta = signs @ sums / counts.sum(axis=0)
+    variance = (sums**2).sum(axis=0) - 2 * theta * (signs @ (sums * counts)) + theta**2 * (counts**2).sum(axis=0)
+    bound = p - np.abs(theta) * (q + np.abs(theta) * r)
+    assert (bound < variance).all()
+    assert bound[:, 0] == pytest.approx(variance[:, 0], rel=1e-3)
+
+
+def test_a_hypothesis_is_turned_as_its_sums_would_be_and_days_before_the_first_take_its_sign() -> None:
+    sums, counts = uneven(7, 30, 12)
+    side = np.where(np.arange(12) % 3 == 0, -1.0, 1.0)
+    arguments = {"one_sided": np.arange(12) % 2 == 0, "draws": 199}
+    freedom = np.full(12, 15.0)
+    turned = flipped(sums, counts, freedom, side=side, rng=np.random.default_rng(1), **arguments)
+    expected = flipped(sums * side, counts, freedom, rng=np.random.default_rng(1), **arguments)
+    assert turned.adjusted_p.tolist() == expected.adjusted_p.tolist()
+    assert turned.largest.tolist() == expected.largest.tolist()
+
+    def of_first_day(day: int) -> StepDown:
+        rows = (np.array([day, 1, 2, 3], np.int32), np.array([1, -2, 3, 1], np.float32), np.ones(4, np.float32))
+        clusters = Clusters(np.array([0]), np.array([4]), np.ones(1, np.float32), *rows)
+        two_sided = np.zeros(1, bool)
+        rng = np.random.default_rng(2)
+        return step_down(clusters, np.full(1, 3.0), np.zeros(1), one_sided=two_sided, n_days=4, draws=99, rng=rng)
+
+    assert of_first_day(-3).largest.tolist() == of_first_day(0).largest.tolist()
 
 
 def test_step_down_is_not_fooled_by_trades_with_many_small_losses_and_few_large_gains() -> None:
