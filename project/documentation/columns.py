@@ -190,11 +190,19 @@ SCORES: Final[Texts] = {
     "exposure_y": "how much `sum_y` falls for each unit of the mean bar return",
     "exposure_z": "how much `sum_z` falls for each unit of the mean bar return",
 }
+_SERIES: Final = ("policy", "horizon", "state_id")
+SCORE_DAYS: Final[Texts] = {
+    name: text for name, text in SCORES.items() if name not in _SERIES and not name.startswith("exposure_")
+}
 SCORE_SERIES: Final[Texts] = {
-    **{name: SCORES[name] for name in ("policy", "horizon", "state_id")},
-    "rows": "its rows in the file of days, which has the rows of one series after those of another",
-    "…": "a further column for each of the file of days but `day`: its sum over the discovery fold, and with `confirmation_` "
-    "before its name over the confirmation fold",
+    **{name: SCORES[name] for name in _SERIES},
+    "rows": "its rows in the file of days, where those of one series come after those of another",
+    **{name: f"sum of `{name}` over its days in the discovery fold" for name in SCORE_DAYS if name != "day"},
+    **{
+        f"confirmation_{name}": f"sum of `{name}` over its days in the confirmation fold"
+        for name in SCORE_DAYS
+        if name != "day"
+    },
 }
 REGISTER: Final[Texts] = {
     **{name: HYPOTHESIS[name] for name in ("event_type", "family", "policy", "horizon", "state_id", "symbol")},
@@ -634,7 +642,7 @@ def tables(spec: Spec) -> tuple[Table, ...]:
               REGISTER),
         Table(passed_on, f"{lake}/scores/<EVENT>/<SYMBOL>.parquet",
               "a policy, horizon, state and day, in the order of the file of series",
-              {name: SCORES[name] for name in SCORES if name not in SCORE_SERIES}),
+              SCORE_DAYS),
         Table(passed_on, f"{lake}/scores/<EVENT>/<SYMBOL>.series.parquet",
               "a policy, horizon and state: the rows of the file beside it", SCORE_SERIES),
         Table(passed_on, f"{lake}/variations/<SYMBOL>.parquet", "a changed trade and day", VARIED),
