@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backtest.errors import DataError
-from backtest.lake.files import read_json, read_parquet
+from backtest.lake.files import read_json, read_parquet, write_parquet
 from backtest.pipeline.stage import Plan
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ def read_day_scores(plan: Plan, event_type: str, symbol: str, columns: Sequence[
             f"{path} has {len(days)} rows, but {series_path} says {series['rows'].sum()}. Score again: make discover-edges"
         )
     return DayScores(series, days)
+
+
+def write_day_scores(plan: Plan, event_type: str, symbol: str, scores: DayScores) -> None:
+    """Write what `read_day_scores` reads."""
+    write_parquet(plan.root.scores(plan.run_id, event_type, symbol), scores.days, is_passing=True)
+    write_parquet(plan.root.score_series(plan.run_id, event_type, symbol), scores.series, is_passing=True)
 
 
 def read_long_scores(plan: Plan, event_type: str, symbol: str) -> pl.DataFrame:

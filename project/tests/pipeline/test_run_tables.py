@@ -11,9 +11,8 @@ from polars.testing import assert_frame_equal
 from backtest.discovery.candidates import TESTED_COLUMNS
 from backtest.discovery.day_scores import DayScores, TradeScores, long_form, sum_by_day, trial_scores
 from backtest.errors import DataError
-from backtest.lake.files import write_parquet
 from backtest.lake.paths import DataRoot
-from backtest.pipeline.run_tables import read_day_scores, read_long_scores, score_files
+from backtest.pipeline.run_tables import read_day_scores, read_long_scores, score_files, write_day_scores
 from backtest.pipeline.stage import Plan
 
 EVENT, SYMBOL = "VOL_SHOCK", "BTCUSDT"
@@ -31,14 +30,10 @@ def scores(n: int) -> DayScores:
     return trial_scores([("time", "1h", sums)], ["all", "calm"], 10)
 
 
-def written(plan: Plan, made: DayScores) -> None:
-    for path, table in zip(score_files(plan, {EVENT: [SYMBOL]}), (made.days, made.series), strict=True):
-        write_parquet(path, table, is_passing=True)
-
-
 def test_they_come_back_whole_in_part_and_in_long_form(plan: Plan) -> None:
     made = scores(30)
-    written(plan, made)
+    write_day_scores(plan, EVENT, SYMBOL, made)
+    assert all(path.is_file() for path in score_files(plan, {EVENT: [SYMBOL]}))
     whole, part = read_day_scores(plan, EVENT, SYMBOL), read_day_scores(plan, EVENT, SYMBOL, TESTED_COLUMNS)
     assert_frame_equal(whole.days, made.days)
     for read in (whole, part):
@@ -48,7 +43,7 @@ def test_they_come_back_whole_in_part_and_in_long_form(plan: Plan) -> None:
 
 
 def test_files_of_two_scorings_are_told(plan: Plan) -> None:
-    written(plan, scores(30)._replace(series=scores(20).series))
+    write_day_scores(plan, EVENT, SYMBOL, scores(30)._replace(series=scores(20).series))
     with pytest.raises(
         DataError, match=r"(?s)BTCUSDT.parquet has \d+ rows.*BTCUSDT.series.parquet.*make discover-edges"
     ):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backtest.pipeline.markets import market_files, run_market
-from backtest.pipeline.run_tables import score_files
+from backtest.pipeline.run_tables import score_files, write_day_scores
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.window import symbol_window
 
@@ -46,7 +46,7 @@ def run(plan: Plan, symbol: str) -> Outcome:
 
     from backtest.discovery.folds import Folds
     from backtest.discovery.scoring import event_scores
-    from backtest.lake.files import read_json, read_parquet, write_parquet
+    from backtest.lake.files import read_json, read_parquet
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
@@ -56,18 +56,18 @@ def run(plan: Plan, symbol: str) -> Outcome:
     events = read_parquet(root.symbol_events(run_id, symbol))
     only = plan.parameters.get("event_type")
     outputs: list[Path] = []
-    rows = 0
+    event_types, rows = 0, 0
     for event_type in (name for name, symbols in design["tested"].items() if symbol in symbols):
         files = score_files(plan, {event_type: [symbol]})
         if only in (None, event_type):
             occurrences = events.filter(pl.col("event_type") == event_type).sort("timestamp")
             scores = event_scores(market, event_type, occurrences, definitions, cut)
-            for path, table in zip(files, (scores.days, scores.series), strict=True):
-                write_parquet(path, table, is_passing=True)
+            write_day_scores(plan, event_type, symbol, scores)
             rows += len(scores.days)
         if all(path.is_file() for path in files):
             outputs += files
-    return Outcome(outputs=tuple(outputs), summary={"event_types": len(outputs) // 2, "rows": rows})
+            event_types += 1
+    return Outcome(outputs=tuple(outputs), summary={"event_types": event_types, "rows": rows})
 
 
 STAGE = Stage(
