@@ -16,6 +16,8 @@ Integers = NDArray[np.int64]
 
 ATOM_PREFIX: Final = "atom:"
 SEPARATOR: Final = "&"
+STATES_AT_ONCE: Final = 31
+"""So many states make one number, with the number of those before them."""
 
 
 def atom_state_ids(spec: Spec, event_type: str) -> tuple[str, ...]:
@@ -45,8 +47,13 @@ def atom_members(
     members : (n, atoms) bool, one True a row.
     """
     holds = np.column_stack([np.zeros((len(at), 0), bool), *(states[name][at] for name in state_ids)])
-    patterns, which = np.unique(holds, axis=0, return_inverse=True)
-    names = [SEPARATOR.join(np.array(state_ids, dtype=object)[pattern]) for pattern in patterns]
+    which = np.zeros(len(at), np.int64)
+    for first in range(0, len(state_ids), STATES_AT_ONCE):
+        bits = holds[:, first : first + STATES_AT_ONCE]
+        number = bits @ (1 << np.arange(bits.shape[1])[::-1])
+        _, which = np.unique((which << STATES_AT_ONCE) + number, return_inverse=True)
+    _, where = np.unique(which, return_index=True)
+    names = [SEPARATOR.join(np.array(state_ids, dtype=object)[pattern]) for pattern in holds[where]]
     return [ATOM_PREFIX + name for name in names], which.reshape(-1, 1) == np.arange(len(names))
 
 
