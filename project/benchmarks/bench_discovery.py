@@ -8,6 +8,7 @@ many cores as there are, so its wall time is the longest of them.
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import os
 import tempfile
 import time
@@ -29,6 +30,7 @@ from backtest.discovery.hypotheses import longest_window_bars, register
 from backtest.discovery.scoring import CONFIRMATION, DISCOVERY, SymbolMarket, event_scores
 from backtest.discovery.second_legs import SecondLeg
 from backtest.lake.files import read_parquet, write_parquet
+from backtest.pipeline.worker import GARBAGE_THRESHOLDS
 from backtest.spec.compiled import Spec
 from backtest.spec.loader import load_spec
 
@@ -43,6 +45,7 @@ FEWEST, MOST = 3.0, 100.0
 
 def run() -> dict[str, float]:
     """Seconds and counts of both halves."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     spec = load_spec(Path(__file__).resolve().parents[2] / "spec")
     rng = np.random.default_rng(0)
     markets = {symbol: _market(symbol, spec, rng) for symbol in SYMBOLS}
