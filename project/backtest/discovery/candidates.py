@@ -180,8 +180,10 @@ def assess_search(
     """
     search = _reduced(register, scores_of, folds, spec)
     tested = _tested(search)
-    controlled = _controlled(search, tested, spec) if is_whole else _uncontrolled(len(register))
-    figures = _estimates(search, tested, spec) | _confirmation(search, tested, controlled, spec, confirmation_openings)
+    with ThreadPoolExecutor(1) as beside:
+        estimates = beside.submit(_estimates, search, tested, spec)
+        controlled = _controlled(search, tested, spec) if is_whole else _uncontrolled(len(register))
+    figures = estimates.result() | _confirmation(search, tested, controlled, spec, confirmation_openings)
     figures |= _against_luck(search, tested, controlled, max(hypotheses_ever, len(register)))
     figures |= {
         "p_value": np.where(tested.eligible, tested.p, np.nan),
