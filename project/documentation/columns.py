@@ -191,18 +191,14 @@ SCORES: Final[Texts] = {
     "exposure_z": "how much `sum_z` falls for each unit of the mean bar return",
 }
 _SERIES: Final = ("policy", "horizon", "state_id")
-SCORE_DAYS: Final[Texts] = {
-    name: text for name, text in SCORES.items() if name not in _SERIES and not name.startswith("exposure_")
-}
+_SUMMED: Final = [name for name in SCORES if name not in {*_SERIES, "day"} and not name.startswith("exposure_")]
+_TOTALS_ONLY: Final = ("n_tainted", "sum_impact", "sum_log_turnover", "sum_favourable", "sum_adverse")
+SCORE_DAYS: Final[Texts] = {name: SCORES[name] for name in ("day", *_SUMMED) if name not in _TOTALS_ONLY}
 SCORE_SERIES: Final[Texts] = {
     **{name: SCORES[name] for name in _SERIES},
     "rows": "its rows in the file of days, where those of one series come after those of another",
-    **{name: f"sum of `{name}` over its days in the discovery fold" for name in SCORE_DAYS if name != "day"},
-    **{
-        f"confirmation_{name}": f"sum of `{name}` over its days in the confirmation fold"
-        for name in SCORE_DAYS
-        if name != "day"
-    },
+    **{name: f"sum of `{name}` over its days in the discovery fold" for name in _SUMMED},
+    **{f"confirmation_{name}": f"sum of `{name}` over its days in the confirmation fold" for name in _SUMMED},
 }
 REGISTER: Final[Texts] = {
     **{name: HYPOTHESIS[name] for name in ("event_type", "family", "policy", "horizon", "state_id", "symbol")},

@@ -2,16 +2,18 @@
 
 The days of one policy, horizon and state on one symbol are a series. In the lake the names of the series and their totals are
 one table and the days, series after series, another (`DayScores`): tests read few columns of the days, and totals of the rest.
+Of some columns nothing but the totals is ever read, and these have no days there (`TOTALS_ONLY`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from backtest.discovery.forward_returns import Booleans, Floats, Integers
 from backtest.expressions.compiling import machine_code
@@ -51,13 +53,15 @@ WITHOUT: Final = "not:"
 SUM_COLUMNS: Final = tuple(name for name in SCORE_SCHEMA if name.startswith("sum_"))
 SERIES: Final = ("policy", "horizon", "state_id")
 """What tells the series of one symbol's day scores apart."""
-ROW_SCHEMA: Final = {name: dtype for name, dtype in SCORE_SCHEMA.items() if name not in SERIES}
+SUMMED: Final = tuple(name for name in SCORE_SCHEMA if name not in {*SERIES, "day"})
+TOTALS_ONLY: Final = ("n_tainted", "sum_impact", "sum_log_turnover", "sum_favourable", "sum_adverse")
+ROW_SCHEMA: Final = {name: dtype for name, dtype in SCORE_SCHEMA.items() if name not in {*SERIES, *TOTALS_ONLY}}
 LATER: Final = "confirmation_"
 """Begins the name of a total over the confirmation fold; that over the discovery fold is named as its column."""
 SERIES_SCHEMA: Final[dict[str, pl.DataType]] = {
     **{name: SCORE_SCHEMA[name] for name in SERIES},
     "rows": pl.Int64(),
-    **{before + name: pl.Float64() for before in ("", LATER) for name in ROW_SCHEMA if name != "day"},
+    **{before + name: pl.Float64() for before in ("", LATER) for name in SUMMED},
 }
 
 
@@ -133,32 +137,47 @@ class DaySums:
     sums: Floats
 
 
-def sum_by_day(trades: TradeScores, members: Booleans, tainted: Booleans) -> DaySums:
+class Held(NamedTuple):
+    """Which of `size` conditions hold at each of n events: those of event i are conditions[pointer[i]:pointer[i + 1]]."""
+
+    pointer: Integers
+    conditions: Integers
+    size: int
+
+    @classmethod
+    def of(cls, members: Booleans) -> Held:
+        """From (n, size) whether each holds."""
+        event, conditions = np.nonzero(members)
+        return cls(np.searchsorted(event, np.arange(len(members) + 1)), conditions, members.shape[1])
+
+
+def sum_by_day(trades: TradeScores, event: Integers, held: Held, tainted: Booleans) -> DaySums:
     """Sum trades over days for many conditions at once.
 
     Parameters
     ----------
     trades : TradeScores
         n trades in ascending order of day.
-    members : (n, s) bool
-        Which trades each of s conditions holds for.
+    event : (n,) which event each trade follows.
+    held : Held
+        The conditions at the events.
     tainted : (n,) bool
         Trades that rest on a bar that cannot be trusted.
     """
-    return DaySums(*_sum_by_day(trades.day.astype(np.int64), np.ascontiguousarray(members), tainted, trades.summed()))
+    return DaySums(*_sum_by_day(trades.day.astype(np.int64), event, *held, tainted, trades.summed()))
 
 
 @machine_code
 def _sum_by_day(
-    day: Integers, members: Booleans, tainted: Booleans, values: Floats
-) -> tuple[Integers, Integers, Integers, Integers, Floats]:
+    day: Integers, event: Integers, pointer: Integers, conditions: Integers, n_conditions: int, tainted: Booleans,
+    values: Floats,
+) -> tuple[Integers, Integers, Integers, Integers, Floats]:  # fmt: skip
     """The arrays of `DaySums`: the rows are counted first, so that nothing is kept for days without a trade."""
     n_columns, n_trades = values.shape
-    n_conditions = members.shape[1]
     rows, last = np.zeros(n_conditions + 1, np.int64), np.full(n_conditions, -(2**62), np.int64)
     for trade in range(n_trades):
-        for condition in range(n_conditions):
-            if members[trade, condition] and last[condition] != day[trade]:
+        for condition in conditions[pointer[event[trade]] : pointer[event[trade] + 1]]:
+            if last[condition] != day[trade]:
                 last[condition] = day[trade]
                 rows[condition + 1] += 1
     ends = np.cumsum(rows)
@@ -171,9 +190,7 @@ def _sum_by_day(
     each = np.empty(n_columns)
     for trade in range(n_trades):
         each[:] = values[:, trade]
-        for condition in range(n_conditions):
-            if not members[trade, condition]:
-                continue
+        for condition in conditions[pointer[event[trade]] : pointer[event[trade] + 1]]:
             if last[condition] != day[trade]:
                 last[condition] = day[trade]
                 at[condition] += 1
@@ -195,18 +212,30 @@ def score_frame(trials: Sequence[tuple[str, str, DaySums]], state_ids: Sequence[
     trials : policy, horizon and sums of each.
     state_ids : the conditions that the sums were made for.
     """
-    return long_form(DayScores(_names(trials, state_ids), _rows(trials)))
+    return long_form(DayScores(_names(trials, state_ids), _rows(trials, {"day", *SUMMED, SUM_TRUTH})))
 
 
 def trial_scores(
     trials: Sequence[tuple[str, str, DaySums]], state_ids: Sequence[str], first_confirmation_day: int
 ) -> DayScores:
     """`score_frame` as series and days; `first_confirmation_day` is where the totals of the two folds part."""
-    return _with_totals(_names(trials, state_ids), _rows(trials), first_confirmation_day)
+    names = _names(trials, state_ids)
+    if not trials:
+        return DayScores(_with_totals(names, SUMMED, np.zeros((len(SUMMED), 0, 2))), _rows(trials, ROW_SCHEMA))
+    size, found = len(state_ids), []
+    for _, _, own in trials:
+        counts = np.stack([own.n, own.n_tainted]).astype(np.float64)
+        begins = _folds_begin(own.condition, own.day, size, first_confirmation_day)
+        totals = np.concatenate([_totals(begins, counts), _totals(begins, own.sums)])
+        found.append(totals[:, np.bincount(own.condition, minlength=size) > 0])
+    columns = (*SUMMED, SUM_TRUTH)[: len(found[0])]
+    return DayScores(
+        _with_totals(names, columns, np.concatenate(found, axis=1)), _rows(trials, {*ROW_SCHEMA, SUM_TRUTH})
+    )
 
 
 def long_form(scores: DayScores) -> pl.DataFrame:
-    """`SCORE_SCHEMA`: each row with the names of its series."""
+    """Each row with the names of its series: of `SCORE_SCHEMA` what the days have."""
     of_row = np.repeat(np.arange(len(scores.series)), scores.series["rows"].to_numpy())
     return pl.concat([scores.series.select(pl.col(SERIES).gather(of_row)), scores.days], how="horizontal")
 
@@ -225,11 +254,13 @@ def in_series(frame: pl.DataFrame, first_confirmation_day: int) -> DayScores:
         begins = _begins(frame)
         names = frame.select(pl.col(SERIES).gather(begins))
     rows = np.diff(np.append(begins, len(frame)))
-    return _with_totals(
-        names.with_columns(pl.Series("rows", rows, pl.Int64)),
-        frame.select(pl.selectors.numeric()),
-        first_confirmation_day,
-    )
+    days = frame.select(pl.selectors.numeric())
+    columns = [name for name in days.columns if name != "day"]
+    values = days.select(pl.col(columns).cast(pl.Float64)).to_numpy().T
+    own = np.repeat(np.arange(len(rows)), rows)
+    folds = _folds_begin(own, days["day"].to_numpy(), len(rows), first_confirmation_day)
+    totals = _totals(folds, np.ascontiguousarray(values))
+    return DayScores(_with_totals(names.with_columns(pl.Series("rows", rows, pl.Int64)), columns, totals), days)
 
 
 def _begins(frame: pl.DataFrame) -> Integers:
@@ -261,42 +292,49 @@ def _names(trials: Sequence[tuple[str, str, DaySums]], state_ids: Sequence[str])
     )
 
 
-def _rows(trials: Sequence[tuple[str, str, DaySums]]) -> pl.DataFrame:
-    """The rows of trials, one after the other."""
+def _rows(trials: Sequence[tuple[str, str, DaySums]], names: Collection[str]) -> pl.DataFrame:
+    """The rows of trials, one after the other: of their columns those of `names`."""
     if not trials:
-        return pl.DataFrame(schema=ROW_SCHEMA)
+        return pl.DataFrame(schema={name: dtype for name, dtype in SCORE_SCHEMA.items() if name in names})
 
-    def joined(name: str) -> pl.Series:
-        return pl.Series(np.concatenate([getattr(sums, name) for _, _, sums in trials]).astype(np.int32))
+    def joined(values: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(list(values))
 
-    sums = np.concatenate([sums.sums for _, _, sums in trials], axis=1)
-    return pl.DataFrame(
-        {name: joined(name) for name in ("day", "n", "n_tainted")}
-        | {name: sums[column] for column, name in enumerate((*SUM_COLUMNS, SUM_TRUTH)[: len(sums)])}
+    counts = {
+        name: joined(getattr(own, name) for _, _, own in trials).astype(np.int32)
+        for name in ("day", "n", "n_tainted")
+        if name in names
+    }
+    sums = {
+        name: joined(own.sums[column] for _, _, own in trials)
+        for column, name in enumerate((*SUM_COLUMNS, SUM_TRUTH)[: len(trials[0][2].sums)])
+        if name in names
+    }
+    return pl.DataFrame(counts | sums)
+
+
+def _with_totals(series: pl.DataFrame, columns: Sequence[str], totals: Floats) -> pl.DataFrame:
+    """The series with (columns, series, 2) totals over the discovery and the confirmation fold beside their names."""
+    return series.with_columns(
+        pl.Series(before + name, totals[column, :, fold], pl.Float64)
+        for fold, before in enumerate(("", LATER))
+        for column, name in enumerate(columns)
     )
 
 
-def _with_totals(series: pl.DataFrame, days: pl.DataFrame, first_confirmation_day: int) -> DayScores:
-    ends = np.cumsum(series["rows"].to_numpy())
-    # Where the rows of the confirmation fold begin: days ascend within a series.
-    is_first = days["day"].to_numpy() < first_confirmation_day
-    before = np.concatenate([[0], np.cumsum(is_first)])
-    starts = ends - series["rows"].to_numpy()
-    cuts = starts + before[ends] - before[starts]
-    totals = {}
-    for name in days.columns:
-        if name != "day":
-            values = days[name].to_numpy().astype(np.float64, copy=False)
-            totals[name], totals[LATER + name] = _totals(starts, cuts, values), _totals(cuts, ends, values)
-    ordered = [before + name for before in ("", LATER) for name in days.columns if name != "day"]
-    return DayScores(series.with_columns(pl.Series(name, totals[name], pl.Float64) for name in ordered), days)
+def _folds_begin(owner: Integers, day: Integers, size: int, first_confirmation_day: int) -> Integers:
+    """(2·size + 1,) first row of each owner's discovery fold, then of its confirmation fold; rows are sorted by both."""
+    return np.searchsorted(2 * owner + (day >= first_confirmation_day), np.arange(2 * size + 1))
 
 
 @machine_code
-def _totals(first: Integers, last: Integers, values: Floats) -> Floats:
-    """Sums of the rows first … last−1, in their order."""
-    totals = np.zeros(len(first))
-    for index in range(len(first)):
-        for row in range(first[index], last[index]):
-            totals[index] += values[row]
+def _totals(begins: Integers, values: Floats) -> Floats:
+    """(columns, size, 2) sums of (columns, rows) values over the rows from each of `begins` to the next, in their order."""
+    totals = np.zeros((len(values), len(begins) // 2, 2))
+    for column in range(len(values)):
+        for part in range(len(begins) - 1):
+            total = 0.0
+            for row in range(begins[part], begins[part + 1]):
+                total += values[column, row]
+            totals[column, part // 2, part % 2] = total
     return totals

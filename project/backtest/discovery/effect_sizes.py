@@ -206,11 +206,14 @@ def _cells(
     """The atoms of each block that occur in the discovery fold, by symbol and state."""
     found: dict[tuple[str, str, str], list[_Cell]] = {name: [] for name in names}
     owned: list[tuple[list[_Cell], str, Series]] = []
+    kind_of = {
+        state_id: ATOMS if state_id.startswith(ATOM_PREFIX) else kinds.get(state_id.removeprefix(WITHOUT), ATOMS)
+        for state_id in {state_id for _, _, state_id in days.series}
+    }
+    # What is no joint cell and of no kind of its own, such as all states, is a mean of cells and none itself.
+    cells = {state_id for state_id, kind in kind_of.items() if state_id.startswith(ATOM_PREFIX) == (kind == ATOMS)}
     for (policy, horizon, state_id), runs in days.series.items():
-        kind = kinds.get(state_id.removeprefix(WITHOUT), ATOMS)
-        is_joint = state_id.startswith(ATOM_PREFIX)
-        owner = found.get((policy, horizon, kind))
-        if owner is not None and is_joint == (kind == ATOMS):
+        if state_id in cells and (owner := found.get((policy, horizon, kind_of[state_id]))) is not None:
             owned += [(owner, state_id, run) for run in runs]
     first = np.array([run.start for _, _, run in owned], np.int64)
     last = np.array([run.stop for _, _, run in owned], np.int64)

@@ -16,6 +16,7 @@ from backtest.discovery.day_scores import (
     WITHOUT,
     DayScores,
     DaySums,
+    Held,
     TradeScores,
     abnormal_returns,
     score_frame,
@@ -227,12 +228,13 @@ def _scored_trials(
         if only is None or (trial.policy.policy_id, trial.horizon) in only
     ]
     state_ids, members = _conditions(market, event_type, at, {trial.filter_verb for trial in found} - {None}, spec)
+    held = Held.of(members)
     trades = {(trial.policy.policy_id, trial.horizon): trial for trial in found}
     scored = []
     for (policy_id, horizon), trial in sorted(trades.items()):
         made = trades_made(market, trial, at, direction, spec)
         if made is not None:
-            scored.append((policy_id, horizon, _sums(market, made, trial, members, tainted)))
+            scored.append((policy_id, horizon, _sums(market, made, trial, held, tainted)))
     return scored, state_ids
 
 
@@ -365,7 +367,7 @@ def trades_made(market: SymbolMarket, trial: Trial, at: Integers, direction: Flo
     )
 
 
-def _sums(market: SymbolMarket, made: MadeTrades, trial: Trial, members: Booleans, tainted: Booleans) -> DaySums:
+def _sums(market: SymbolMarket, made: MadeTrades, trial: Trial, held: Held, tainted: Booleans) -> DaySums:
     trades = TradeScores(
         market.day[made.bar],
         standardised(made.abnormal, made.volatility, trial.horizon_bars),
@@ -378,7 +380,7 @@ def _sums(market: SymbolMarket, made: MadeTrades, trial: Trial, members: Boolean
         made.adverse,
         made.truth,
     )
-    return sum_by_day(trades, members[made.event], tainted[made.event] | made.is_tainted)
+    return sum_by_day(trades, made.event, held, tainted[made.event] | made.is_tainted)
 
 
 def _exits_inside(market: SymbolMarket, exits: Integers, event_bars: Integers) -> Booleans:

@@ -63,7 +63,7 @@ def write_day_scores(plan: Plan, event_type: str, symbol: str, scores: DayScores
 
 
 def read_long_scores(plan: Plan, event_type: str, symbol: str) -> pl.DataFrame:
-    """`day_scores.SCORE_SCHEMA` of an event type on a symbol."""
+    """Day scores of an event type on a symbol with the names of their series (`day_scores.long_form`)."""
     from backtest.discovery.day_scores import long_form
 
     return long_form(read_day_scores(plan, event_type, symbol))
@@ -73,10 +73,11 @@ def read_scores(plan: Plan, event_types: Sequence[str] | None = None) -> pl.Data
     """The run's day scores with ``event_type`` and ``symbol``; of all tested events, or of some."""
     import polars as pl
 
-    from backtest.discovery.day_scores import SCORE_SCHEMA
+    from backtest.discovery.day_scores import ROW_SCHEMA, SCORE_SCHEMA, SERIES
 
     tested = read_json(plan.root.design(plan.run_id))["tested"]
-    empty = pl.DataFrame(schema={**SCORE_SCHEMA, "event_type": pl.String(), "symbol": pl.String()})
+    names = {name: SCORE_SCHEMA[name] for name in SERIES}
+    empty = pl.DataFrame(schema={**names, **ROW_SCHEMA, "event_type": pl.String(), "symbol": pl.String()})
     frames = [
         read_long_scores(plan, event_type, symbol).with_columns(
             pl.lit(event_type).alias("event_type"), pl.lit(symbol).alias("symbol")

@@ -13,7 +13,10 @@ from backtest.discovery.day_scores import (
     SCORE_SCHEMA,
     SERIES,
     SERIES_SCHEMA,
+    SUMMED,
+    TOTALS_ONLY,
     DaySums,
+    Held,
     TradeScores,
     in_series,
     long_form,
@@ -33,7 +36,7 @@ def trials(seed: int) -> list[tuple[str, str, DaySums]]:
         n = int(rng.integers(0, 200))
         scores = TradeScores(np.sort(rng.integers(0, 50, n)), *rng.normal(size=(8, n)))
         members = rng.random((n, 4)) < (1.0, 0.4, 0.0, 0.1)
-        found.append((policy, horizon, sum_by_day(scores, members, rng.random(n) < 0.2)))
+        found.append((policy, horizon, sum_by_day(scores, np.arange(n), Held.of(members), rng.random(n) < 0.2)))
     return found
 
 
@@ -43,13 +46,12 @@ def test_series_and_days_are_the_long_form_with_totals(seed: int) -> None:
     assert dict(made.series.schema) == SERIES_SCHEMA
     assert dict(made.days.schema) == ROW_SCHEMA
     assert dict(long.schema) == SCORE_SCHEMA
-    assert_frame_equal(long_form(made), long)
-    values = [name for name in ROW_SCHEMA if name != "day"]
+    assert_frame_equal(long_form(made), long.drop(TOTALS_ONLY))
     is_first = pl.col("day") < CUT
     expected = long.group_by(SERIES, maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("rows"),
-        *(pl.col(name).filter(is_first).sum().cast(pl.Float64) for name in values),
-        *(pl.col(name).filter(~is_first).sum().cast(pl.Float64).alias(LATER + name) for name in values),
+        *(pl.col(name).filter(is_first).sum().cast(pl.Float64) for name in SUMMED),
+        *(pl.col(name).filter(~is_first).sum().cast(pl.Float64).alias(LATER + name) for name in SUMMED),
     )
     assert_frame_equal(made.series, expected)
 
@@ -60,15 +62,17 @@ def test_long_form_in_any_order_goes_back_into_series(seed: int) -> None:
     for frame in (long, long.with_columns(pl.lit("E").alias("event_type"))):
         again = in_series(frame, CUT)
         assert_frame_equal(again.series, made.series)
-        assert_frame_equal(again.days, made.days)
+        assert_frame_equal(again.days.drop(TOTALS_ONLY), made.days)
     mixed = in_series(long.sample(fraction=1.0, shuffle=True, seed=seed), CUT)
     assert_frame_equal(mixed.series, made.series)
-    assert_frame_equal(mixed.days, made.days)
+    assert_frame_equal(mixed.days.drop(TOTALS_ONLY), made.days)
 
 
 def test_without_trials_or_trades_there_is_neither() -> None:
     nothing = np.zeros(0)
-    untraded = sum_by_day(TradeScores(nothing, *[nothing] * 8), np.zeros((0, 4), bool), np.zeros(0, bool))
+    untraded = sum_by_day(
+        TradeScores(nothing, *[nothing] * 8), np.arange(0), Held.of(np.zeros((0, 4), bool)), np.zeros(0, bool)
+    )
     for empty in ([], [("time", "1h", untraded)]):
         made = trial_scores(empty, STATES, CUT)
         assert made.series.is_empty()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.discovery.day_scores import SCORE_SCHEMA, SUM_TRUTH, TradeScores, score_frame, sum_by_day
+from backtest.discovery.day_scores import SCORE_SCHEMA, SUM_TRUTH, Held, TradeScores, score_frame, sum_by_day
 from backtest.discovery.truth import planted_truth
 
 
@@ -44,7 +44,9 @@ def test_day_scores_carry_the_truth_only_where_it_is_known() -> None:
     members = np.array([[True, True], [True, False], [True, False]])
     for truth in (None, np.array([1e-4, 2e-4, 4e-4])):
         trades = TradeScores(days, *[ones] * 8, truth)
-        frame = score_frame([("time", "5m", sum_by_day(trades, members, np.zeros(3, bool)))], ["all", "some"])
+        frame = score_frame(
+            [("time", "5m", sum_by_day(trades, np.arange(3), Held.of(members), np.zeros(3, bool)))], ["all", "some"]
+        )
         known = {} if truth is None else {SUM_TRUTH: pl.Float64()}
         assert dict(frame.schema) == {**SCORE_SCHEMA, **known}
         if truth is not None:

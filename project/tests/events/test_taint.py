@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from backtest.discovery.day_scores import TradeScores, sum_by_day
+from backtest.discovery.day_scores import Held, TradeScores, sum_by_day
 from backtest.events.taint import any_tainted, counted_before, event_taint, total_lookback_bars, with_taint
 from backtest.spec.loader import load_spec
 
@@ -58,8 +58,8 @@ def test_events_look_at_the_data_sets_they_rest_on_alone() -> None:
 def test_tainted_trades_are_counted_by_day_and_condition() -> None:
     members = np.array([[True, True], [True, False], [True, True]])
     trades = TradeScores(np.array([1, 1, 2]), *[np.ones(3)] * 8)
-    summed = sum_by_day(trades, members, np.array([True, True, False]))
+    summed = sum_by_day(trades, np.arange(3), Held.of(members), np.array([True, True, False]))
     rows = zip(summed.condition, summed.day, summed.n, summed.n_tainted, strict=True)
     assert list(rows) == [(0, 1, 2, 2), (0, 2, 1, 0), (1, 1, 1, 1), (1, 2, 1, 0)]
     nothing = TradeScores(np.array([], np.int64), *[np.zeros(0)] * 8)
-    assert len(sum_by_day(nothing, np.zeros((0, 2), bool), np.zeros(0, bool)).day) == 0
+    assert len(sum_by_day(nothing, np.arange(0), Held.of(np.zeros((0, 2), bool)), np.zeros(0, bool)).day) == 0

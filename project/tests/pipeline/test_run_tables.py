@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from backtest.discovery.candidates import TESTED_COLUMNS
-from backtest.discovery.day_scores import DayScores, TradeScores, long_form, sum_by_day, trial_scores
+from backtest.discovery.day_scores import DayScores, Held, TradeScores, long_form, sum_by_day, trial_scores
 from backtest.errors import DataError
 from backtest.lake.paths import DataRoot
 from backtest.pipeline.run_tables import read_day_scores, read_long_scores, score_files, write_day_scores
@@ -26,7 +26,7 @@ def plan(tmp_path: Path) -> Plan:
 def scores(n: int) -> DayScores:
     rng = np.random.default_rng(n)
     trades = TradeScores(np.arange(n), *rng.normal(size=(8, n)))
-    sums = sum_by_day(trades, rng.random((n, 2)) < (1.0, 0.5), np.zeros(n, bool))
+    sums = sum_by_day(trades, np.arange(n), Held.of(rng.random((n, 2)) < (1.0, 0.5)), np.zeros(n, bool))
     return trial_scores([("time", "1h", sums)], ["all", "calm"], 10)
 
 
