@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,7 @@ EPSILON: Final = 2.0**-23
 """Of single precision."""
 
 
-@dataclass(frozen=True)
-class Clusters:
+class Clusters(NamedTuple):
     """Day clusters of m hypotheses.
 
     Attributes
@@ -52,8 +51,15 @@ class Clusters:
     sums: Singles
     counts: Singles
 
-    def __len__(self) -> int:
-        return len(self.start)
+
+class _Scales(NamedTuple):
+    """(m,) what se*² is made of besides the flipped sums: n, ΣS², ΣN², G/(G−1); and the degrees of freedom."""
+
+    n: Singles
+    squares: Singles
+    count_squares: Singles
+    correction: Singles
+    freedom: Singles
 
 
 @dataclass(frozen=True)
@@ -105,28 +111,25 @@ def step_down(
     largest, which is rare (`_bounds`). Single precision: draws are compared with one another only, the observed one
     among them, and every draw is worked on in the same order whatever the number of threads.
     """
-    m = len(clusters)
+    m = len(clusters.start)
     if m == 0:
         return StepDown(np.zeros(0), np.zeros(0))
-    rows = (clusters.start, clusters.stop)
-    sums = _sums(*rows, clusters.side, clusters.sums, clusters.counts)
+    sums = _sums(clusters)
     groups = (clusters.stop - clusters.start).astype(np.float64)
-    scales = (
-        sums[0].astype(np.float32),
-        sums[2].astype(np.float32),
-        sums[4].astype(np.float32),
-        (groups / (groups - 1.0)).astype(np.float32),
-        degrees_of_freedom.astype(np.float32),
+    scales = _Scales(
+        *(
+            values.astype(np.float32)
+            for values in (sums[0], sums[2], sums[4], groups / (groups - 1.0), degrees_of_freedom)
+        )
     )
-    bounds = _bounds(*rows, clusters.sums, clusters.counts).astype(np.float32)
-    parts = (*rows, clusters.side, clusters.day, clusters.sums, clusters.counts)
+    bounds = _bounds(clusters).astype(np.float32)
     observed = _observed(sums, groups, degrees_of_freedom, skewness, one_sided)
     order = np.argsort(observed, kind="stable")
     signs = (rng.integers(0, 2, size=(draws, n_days)) * 2 - 1).astype(np.int8)
 
     def chunk(first: int) -> tuple[Integers, Singles]:
         flips = np.ascontiguousarray(signs[first : first + DRAWS_AT_ONCE].T)
-        return _exceedances(*parts, *scales, bounds, one_sided, flips, order, observed)
+        return _exceedances(clusters, scales, bounds, one_sided, flips, order, observed)
 
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(chunk, range(0, draws, DRAWS_AT_ONCE)))
@@ -151,39 +154,40 @@ def effective_tests(largest: Floats) -> float:
 
 
 @machine_code
-def _sums(start: Integers, stop: Integers, side: Singles, sums: Singles, counts: Singles) -> Floats:
+def _sums(clusters: Clusters) -> Floats:
     """(5, m) ΣN, ΣS, ΣS², ΣSN and ΣN² of each hypothesis, turned to its side."""
-    found = np.zeros((5, len(start)))
-    for h in range(len(start)):
-        for row in range(start[h], stop[h]):
-            s, n = np.float64(sums[row]), np.float64(counts[row])
+    found = np.zeros((5, len(clusters.start)))
+    for h in range(len(clusters.start)):
+        for row in range(clusters.start[h], clusters.stop[h]):
+            s, n = np.float64(clusters.sums[row]), np.float64(clusters.counts[row])
             found[0, h] += n
             found[1, h] += s
             found[2, h] += s * s
             found[3, h] += s * n
             found[4, h] += n * n
-        found[1, h] *= side[h]
-        found[3, h] *= side[h]
+        found[1, h] *= clusters.side[h]
+        found[3, h] *= clusters.side[h]
     return found
 
 
 @machine_code
-def _bounds(start: Integers, stop: Integers, sums: Singles, counts: Singles) -> Floats:
+def _bounds(clusters: Clusters) -> Floats:
     """(3, m) p, q and r of p − |θ*|·(q + |θ*|·r) ≤ ΣS² − 2θ*·ΣwSN + θ*²·ΣN², whatever the signs w.
 
     With κ the mean of N and θ*n = ΣwS: |ΣwSN| ≤ κ|ΣwS| + Σ|S(N − κ)| = κn|θ*| + Σ|S(N − κ)|. Loosened so far that it holds
     for the right side in single precision too: ΣwS and ΣwSN are off by at most an epsilon of Σ|S| and Σ|SN| for each
     addition.
     """
-    found = np.zeros((3, len(start)))
-    for h in range(len(start)):
-        groups, total = stop[h] - start[h], 0.0
-        for row in range(start[h], stop[h]):
-            total += counts[row]
+    found = np.zeros((3, len(clusters.start)))
+    for h in range(len(clusters.start)):
+        first, last = clusters.start[h], clusters.stop[h]
+        groups, total = last - first, 0.0
+        for row in range(first, last):
+            total += clusters.counts[row]
         usual = total / groups
         squares, count_squares, size, crosses, apart = 0.0, 0.0, 0.0, 0.0, 0.0
-        for row in range(start[h], stop[h]):
-            s, n = abs(np.float64(sums[row])), np.float64(counts[row])
+        for row in range(first, last):
+            s, n = abs(np.float64(clusters.sums[row])), np.float64(clusters.counts[row])
             squares += s * s
             count_squares += n * n
             size += s
@@ -243,11 +247,12 @@ def _observed(sums: Floats, groups: Floats, freedom: Floats, skewness: Floats, o
 
 @machine_code
 def _exceedances(
-    start: Integers, stop: Integers, side: Singles, day: Days, sums: Singles, counts: Singles, n: Singles,
-    squares: Singles, count_squares: Singles, correction: Singles, freedom: Singles, bounds: Singles,
-    one_sided: Booleans, flips: Signs, order: Integers, observed: Singles,
+    clusters: Clusters, scales: _Scales, bounds: Singles, one_sided: Booleans, flips: Signs, order: Integers,
+    observed: Singles,
 ) -> tuple[Integers, Singles]:  # fmt: skip
     """For each hypothesis in how many draws some at most as strong reaches its own ζ; and each draw's largest ζ."""
+    side, day, sums, counts = clusters.side, clusters.day, clusters.sums, clusters.counts
+    n, squares, count_squares, correction, freedom = scales
     width = flips.shape[1]
     means, crosses = np.empty(width, np.float32), np.empty(width, np.float32)
     largest = np.full(width, -np.inf, np.float32)
@@ -255,7 +260,7 @@ def _exceedances(
     beaten = np.zeros(width, np.float32)
     exceed = np.zeros(len(order), np.int64)
     for h in order:
-        first, last = start[h], stop[h]
+        first, last = clusters.start[h], clusters.stop[h]
         size, scale = side[h] * n[h], correction[h] / (n[h] * n[h])
         _flipped_sums(day[first:last], sums[first:last], flips, means)
         lowest = np.float32(0.0 if one_sided[h] else -np.inf)

@@ -113,7 +113,7 @@ def test_crosses_are_left_out_only_where_they_change_nothing(seed: int, monkeypa
     freedom, one_sided = np.full(size, 20.0), np.arange(size) % 2 == 0
     arguments = {"one_sided": one_sided, "draws": 399}
     found = flipped(sums, counts, freedom, rng=np.random.default_rng(seed), **arguments)
-    monkeypatch.setattr(sign_flips, "_bounds", lambda start, *_: np.full((3, len(start)), -np.inf))
+    monkeypatch.setattr(sign_flips, "_bounds", lambda clusters: np.full((3, len(clusters.start)), -np.inf))
     every = flipped(sums, counts, freedom, rng=np.random.default_rng(seed), **arguments)
     assert found.adjusted_p.tolist() == every.adjusted_p.tolist()
     assert found.largest.tolist() == every.largest.tolist()
@@ -126,9 +126,9 @@ def test_no_flip_has_less_variance_than_the_bound_and_equal_counts_have_hardly_m
     counts[:, 0], sums[:, 0] = 2.0, np.random.default_rng(seed).normal(size=days)
     signs = np.random.default_rng(seed + 100).integers(0, 2, size=(500, days)) * 2.0 - 1.0
     start = np.arange(size) * days
-    p, q, r = sign_flips._bounds(
-        start, start + days, *(values.T.ravel().astype(np.float32) for values in (sums, counts))
-    )
+    singles = (values.T.ravel().astype(np.float32) for values in (sums, counts))
+    clusters = Clusters(start, start + days, np.ones(size, np.float32), np.zeros(size * days, np.int32), *singles)
+    p, q, r = sign_flips._bounds(clusters)
     theta = signs @ sums / counts.sum(axis=0)
     variance = (sums**2).sum(axis=0) - 2 * theta * (signs @ (sums * counts)) + theta**2 * (counts**2).sum(axis=0)
     bound = p - np.abs(theta) * (q + np.abs(theta) * r)
