@@ -226,14 +226,14 @@ def _clusters(
         clusters[:, : last - first] = days[:, first:last]
         return last - first
     filled = 0
-    latest = -(1 << 60)
+    end = -(1 << 60)
     for index in range(first, last):
-        start = cut + (at[index] - cut) // length * length
-        if start != latest:
+        if at[index] >= end:
+            start = cut + (at[index] - cut) // length * length
             starts[filled] = start
             clusters[:, filled] = 0.0
             filled += 1
-            latest = start
+            end = start + length
         for k in range(4):
             clusters[k, filled - 1] += days[k, index]
     return filled
@@ -309,6 +309,12 @@ def _active_days(
 
 
 @machine_code
+def _span_of(n_spans: int, n_first: int, n_days: int) -> Integers:
+    """(n_days,) which of equal spans of the first n_first days each day lies in; the last one for days after those."""
+    return np.minimum(np.arange(n_days) * n_spans // n_first, n_spans - 1)
+
+
+@machine_code
 def _reduce(
     pointer: Integers, start: Integers, stop: Integers, other_pointer: Integers, other_start: Integers,
     other_stop: Integers, is_difference: Booleans, day: Integers, n: Floats, z: Floats, y: Floats, own_days: Integers,
@@ -322,6 +328,8 @@ def _reduce(
     own_clusters, wide_clusters = np.zeros((4, n_calendar)), np.zeros((4, n_calendar))
     at, own_at, wide_at = np.zeros(n_calendar, np.int64), np.zeros(n_calendar, np.int64), np.zeros(n_calendar, np.int64)
     n_blocks, filled_flips = by_block.shape[1], 0
+    # Which span a day lies in is divided out once a day, not once a day of each hypothesis.
+    block_of, span_of, spanned = _span_of(n_blocks, n_first, n_calendar), at, -1
     for h in range(len(pointer) - 1):
         first, last = pointer[h], pointer[h + 1]
         if last - first == 1 and not is_difference[h]:
@@ -362,17 +370,19 @@ def _reduce(
         while split < n_active and at[split] < cut:
             split += 1
 
-        own, wide, spans, events = own_days[h], wide_days[h], n_spans[h], 0.0
+        own, wide, events = own_days[h], wide_days[h], 0.0
+        if n_spans[h] != spanned:
+            spanned = n_spans[h]
+            span_of = _span_of(spanned, n_first, n_calendar)
         for index in range(split):
             d, total_z = at[index], active[1, index]
             events += active[0, index]
             if np.isnan(by_year[h, year[d]]):
                 by_year[h, year[d]] = 0.0
             by_year[h, year[d]] += active[2, index]
-            by_span[h, min(d * spans // n_first, spans - 1)] += total_z
-            block = min(d * n_blocks // n_first, n_blocks - 1)
-            by_block[h, block, 0] += total_z
-            by_block[h, block, 1] += total_z * total_z
+            by_span[h, span_of[d]] += total_z
+            by_block[h, block_of[d], 0] += total_z
+            by_block[h, block_of[d], 1] += total_z * total_z
         length, starts, clusters = own, own_at, own_clusters
         filled = _clusters(at, active, 0, split, own, cut, own_at, own_clusters)
         if not is_difference[h]:

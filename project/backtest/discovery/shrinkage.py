@@ -210,26 +210,26 @@ def _grams(unit: Floats, day: Integers, edges: Integers, blocks: int, atoms: int
     if len(day) == 0:
         return grams
     earliest = day.min()
-    dense = np.zeros((day.max() - earliest + 1, atoms))
-    active = np.zeros(atoms, np.int64)
+    # Of each day the scores of a block, one after another, and which atoms they are of.
+    size = day.max() - earliest + 1
+    scores, owner, filled = np.zeros((size, atoms)), np.zeros((size, atoms), np.int64), np.zeros(size, np.int64)
     for block in range(blocks):
-        low, high = len(dense), 0
+        low, high = size, 0
         for slot in range(atoms):
             for row in range(edges[block * atoms + slot], edges[block * atoms + slot + 1]):
                 at = day[row] - earliest
-                dense[at, slot] = unit[row]
+                if filled[at] == 0 or owner[at, filled[at] - 1] != slot:
+                    filled[at] += 1
+                scores[at, filled[at] - 1], owner[at, filled[at] - 1] = unit[row], slot
                 low, high = min(low, at), max(high, at + 1)
         for at in range(low, high):
-            found = 0
-            for slot in range(atoms):
-                if dense[at, slot] != 0.0:
-                    active[found] = slot
-                    found += 1
-            for i in range(found):
-                for j in range(found):
-                    grams[block, active[i], active[j]] += dense[at, active[i]] * dense[at, active[j]]
-            for i in range(found):
-                dense[at, active[i]] = 0.0
+            for i in range(filled[at]):
+                for j in range(i + 1):
+                    grams[block, owner[at, i], owner[at, j]] += scores[at, i] * scores[at, j]
+            filled[at] = 0
+        for i in range(atoms):
+            for j in range(i):
+                grams[block, j, i] = grams[block, i, j]
     return grams
 
 
