@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -45,11 +46,11 @@ class Key:
     inputs: Mapping[str, str | None]
     versions: Mapping[str, str]
 
-    @property
+    @functools.cached_property
     def input_hash(self) -> str:
         return canonical_hash(self.inputs)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         return canonical_hash([self.stage, self.partition, self.record()])
 

@@ -433,7 +433,7 @@ class _Run:
         return report
 
     def _note(self, report: InstanceReport, record: Path | None) -> None:
-        manifest = report.manifest()
+        manifest = report.manifest
         own = self._folder / f"{report.instance}.json"
         if report.status != "cached" or not tells_the_same(manifest, earlier_record(own)):
             write_json(own, manifest, flush=False)
