@@ -20,6 +20,7 @@ from typing import Any, Final
 from backtest.errors import BacktestError, DataError, RunError, listed
 from backtest.lake.files import write_json, write_text
 from backtest.lake.leftovers import remove_of_dead, remove_of_processes, remove_of_run
+from backtest.lake.months import Listings, listing_once
 from backtest.pipeline.cache import RESULT_LIBRARIES, FileHashes, Key
 from backtest.pipeline.capture import tail
 from backtest.pipeline.code_hash import CodeHashes
@@ -192,6 +193,7 @@ class _Run:
         self._files = FileHashes(plan.root.file_hashes())
         self._code = CodeHashes(index=plan.root.source_imports())
         self._versions = package_versions(RESULT_LIBRARIES)
+        self._listings = Listings()
         self._reports: list[InstanceReport] = []
         self._noted: list[InstanceReport] = []
         self._instances_of_stage: list[str] = []
@@ -256,8 +258,10 @@ class _Run:
             self._leave_out(stage, f"needs {lacking[0]}, which {self._missing[lacking[0]]} did not make")
             return
         began = self._now()
+        self._listings.forget()
         try:
-            partitions = self._partitions(stage)
+            with listing_once(self._listings):
+                partitions = self._partitions(stage)
         except Exception as fault:  # noqa: BLE001 - a fault of the stage's code is reported like one of its run
             prepared = _Prepared(stage, "", began, "its parts could not be listed")
             self._manifest.plan_stage(stage.name, [stage.name])
@@ -297,7 +301,8 @@ class _Run:
         for partition in partitions:
             prepared = _Prepared(stage, partition, self._now())
             try:
-                self._prepare(prepared)
+                with listing_once(self._listings):
+                    self._prepare(prepared)
             except Exception as fault:  # noqa: BLE001 - e.g. missing inputs; fails this instance alone
                 reports[partition] = self._settle(prepared, self._refusal(prepared, fault))
                 continue
@@ -310,6 +315,7 @@ class _Run:
                 is_on_disk = True
             task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance))
             self._running[self._executor.submit(execute, task)] = prepared
+            self._listings.forget()
             self._collect(reports)
         while self._running:
             wait(self._running, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)

@@ -14,9 +14,11 @@ import toy_stages
 from toy_lake import ToyLake, make_toy_lake
 
 from backtest.lake.files import content_hash, read_json, write_json
+from backtest.lake.months import month_files, month_folder
 from backtest.pipeline import runner
 from backtest.pipeline.cache import SETTLED_NS, FileHashes, Key, canonical_hash
 from backtest.pipeline.executors import ProcessWorkers, SerialWorkers
+from backtest.pipeline.stage import Outcome, Plan, Stage
 
 ALL = ["clean__AAA", "clean__BBB", "clean__CCC", "report", "total"]
 
@@ -242,3 +244,28 @@ def test_a_manifest_that_names_files_outside_the_data_root_makes_nothing_there_g
     write_json(path, {**record, "outputs": {**record["outputs"], **dict.fromkeys(names, "ab")}})
     assert ran.run(cache=True).status == "finished"
     assert precious.read_text() == "12345"
+
+
+def _months(plan: Plan, _month: str) -> list[Path]:
+    return month_files(plan.root.lake / "months")
+
+
+def _write_month(plan: Plan, month: str) -> Outcome:
+    path = month_folder(plan.root.lake / "months", 2024, int(month)) / "part.parquet"
+    write_json(path, month)
+    return Outcome((path,))
+
+
+def test_what_a_part_wrote_is_listed_for_the_next_one(lake: ToyLake):
+    stage = Stage("months", "Writing months", (), ("months",), _write_month, lambda _plan: ("01", "02", "03"), _months)
+    for _ in range(2):
+        lake.run([stage], cache=True, executor_factory=SerialWorkers)
+    written = [f"lake/months/year=2024/month={month}/part.parquet" for month in ("01", "02", "03")]
+    assert [sorted(lake.manifest(f"months__{month}")["input_files"]) for month in ("01", "02", "03")] == [written] * 3
+    (lake.root.path / written[1]).unlink()
+    lake.run([stage], cache=True, executor_factory=SerialWorkers)
+    assert [sorted(lake.manifest(f"months__{month}")["input_files"]) for month in ("01", "02", "03")] == [
+        written[::2],
+        written[::2],
+        written,
+    ]
