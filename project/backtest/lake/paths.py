@@ -133,7 +133,7 @@ class DataRoot:
         return self.path / "lake"
 
     def raw(self, venue: str, market: Market, symbol: str, dataset: str) -> Path:
-        return self.lake / "raw" / venue / market / checked_symbol(symbol) / dataset
+        return self.path.joinpath("lake", "raw", venue, market, checked_symbol(symbol), dataset)
 
     def raw_quality(self, venue: str) -> Path:
         return self.lake / "raw" / venue / "quality.parquet"
