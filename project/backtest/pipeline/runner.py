@@ -192,7 +192,10 @@ class _Run:
         self._folder = plan.root.run(plan.run_id)
         self._files = FileHashes(plan.root.file_hashes())
         self._code = CodeHashes(index=plan.root.source_imports())
-        self._versions = package_versions(RESULT_LIBRARIES)
+        self._recorded_versions = package_versions(RECORDED_PACKAGES)
+        self._versions = {
+            name: version for name, version in self._recorded_versions.items() if name in RESULT_LIBRARIES
+        }
         self._listings = Listings()
         self._reports: list[InstanceReport] = []
         self._noted: list[InstanceReport] = []
@@ -351,12 +354,13 @@ class _Run:
         outputs = record.get("outputs")
         if not isinstance(outputs, dict):
             return ["the earlier record is unreadable"]
+        paths = {name: self._plan.root.path / name for name in outputs}
         try:
-            found = self._files.of(self._plan.root.path / name for name in outputs)
+            found = self._files.of(paths.values())
         except (DataError, ValueError):
             return ["an earlier output is unreadable"]
         for name, digest in sorted(outputs.items()):
-            actual = found[self._plan.root.path / name]
+            actual = found[paths[name]]
             if actual != digest:
                 changes.append(f"output {'missing' if actual is None else 'changed'}: {name}")
         return [*changes[:3], f"{len(changes) - 3} more outputs"] if len(changes) > 4 else changes
@@ -542,7 +546,7 @@ class _Run:
             "started_at": self._started_at,
             "git_commit": revision.commit,
             "git_dirty": revision.is_dirty,
-            "package_versions": package_versions(RECORDED_PACKAGES),
+            "package_versions": self._recorded_versions,
             "python": platform.python_version(),
             "platform": platform_name(),
             "workers": self._executor.n_workers,
