@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +140,17 @@ class FileHashes:
             signature = _signature(str(path))
             if signature is not None:
                 self._known[str(path)] = (signature, digest)
+
+    def changed_folders(self, folders: Collection[Path]) -> Iterator[Path]:
+        """Those of `folders` with data sets in months that have a file which is no longer what it was when it was hashed.
+
+        Each comes as soon as such a file is found; files that are new are not looked for.
+        """
+        waiting = {str(folder): folder for folder in folders}
+        for path, (signature, _) in self._known.items():
+            folder = path.rsplit("/", 4)[0]  # <folder>/<data set>/year=…/month=…/<file>
+            if folder in waiting and _signature(path) != signature:
+                yield waiting.pop(folder)
 
     def changed(self, hashes: Mapping[Path, str | None]) -> list[Path]:
         """Those files that are no longer what they were when these hashes were taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import re
@@ -129,8 +130,6 @@ def run_stages(
         run: _Run | None = None
         try:
             executor = executor_factory(n_workers)
-            if not cache:
-                executor.expect_tasks()
             run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
             run.go()
         except BaseException as fault:
@@ -191,6 +190,7 @@ class _Run:
         self._started_at = now()
         self._folder = plan.root.run(plan.run_id)
         self._files = FileHashes(plan.root.file_hashes())
+        self._expect_tasks()
         self._code = CodeHashes(index=plan.root.source_imports())
         self._recorded_versions = package_versions(RECORDED_PACKAGES)
         self._versions = {
@@ -208,6 +208,22 @@ class _Run:
         self._failure: tuple[str, str] | None = None
         self._status: RunStatus = "running"
         self._manifest = RunManifest(plan.root.run_manifest(plan.run_id), plan, facts, self._header(left_by))
+
+    def _expect_tasks(self) -> None:
+        """Let workers start while the run is made ready, where it is as good as sure that parts will run.
+
+        With the cache on these are at least one for each market of a symbol that has a raw file which was written anew.
+        """
+        if not self._cache:
+            self._executor.expect_tasks()
+            return
+        folders = [folder for symbol in self._plan.symbols for folder in self._plan.root.raw_symbol(symbol)]
+        with contextlib.suppress(
+            DataError, ValueError
+        ):  # of files that cannot be looked at; told by the part that reads them
+            changed = list(itertools.islice(self._files.changed_folders(folders), self._executor.n_workers))
+            if changed:
+                self._executor.expect_tasks(len(changed))
 
     def go(self) -> None:
         """Run every stage."""
