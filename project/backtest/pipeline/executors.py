@@ -62,6 +62,9 @@ class Workers(Executor):
     def expect_tasks(self, at_least: int = 1) -> None:
         """So many tasks are about to come: begin what takes time before the first one."""
 
+    def expect_none(self) -> None:
+        """No more tasks will come: begin to end what would run them. `shutdown` or `kill` still follows."""
+
     @abstractmethod
     def kill(self) -> None:
         """End at once whatever runs; tasks under way come to nothing."""
@@ -140,6 +143,9 @@ class ProcessWorkers(Workers):
     def expect_tasks(self, at_least: int = 1) -> None:
         with self._lock:
             self._grow(min(self.n_workers, at_least))
+
+    def expect_none(self) -> None:
+        self.shutdown(wait=False)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()

@@ -235,6 +235,7 @@ class _Run:
         self._display.run_started(self._plan.run_id, len(self._stages), self._executor.n_workers)
         for stage in self._stages:
             self._stage(stage)
+        self._executor.expect_none()  # they end while the run is written down
         self._end("failed" if self._failure else "finished")
 
     def abandon(self, fault: BaseException) -> None:
