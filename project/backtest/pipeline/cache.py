@@ -122,7 +122,7 @@ class FileHashes:
         entries = {
             path: [*signature, digest]
             for path, (signature, digest) in self._known.items()
-            if max(signature[3:]) < settled and _signature(path) == signature
+            if max(signature[3:]) < settled and _is_still(path, signature)
         }
         with contextlib.suppress(DataError):
             write_text(self._index, json.dumps(entries, separators=(",", ":")))
@@ -149,7 +149,7 @@ class FileHashes:
         waiting = {str(folder): folder for folder in folders}
         for path, (signature, _) in self._known.items():
             folder = path.rsplit("/", 4)[0]  # <folder>/<data set>/year=…/month=…/<file>
-            if folder in waiting and _signature(path) != signature:
+            if folder in waiting and not _is_still(path, signature):
                 yield waiting.pop(folder)
 
     def changed(self, hashes: Mapping[Path, str | None]) -> list[Path]:
@@ -190,6 +190,14 @@ def _kept(index: Path) -> dict[str, tuple[_Signature, str]]:
         }
     except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}
+
+
+def _is_still(path: str, signature: _Signature) -> bool:
+    """Whether a file is what it was; False of one that cannot be looked at, such as an impossible name in a damaged index."""
+    try:
+        return _signature(path) == signature
+    except (DataError, ValueError):
+        return False
 
 
 def _signature(path: str) -> _Signature | None:

@@ -218,12 +218,9 @@ class _Run:
             self._executor.expect_tasks()
             return
         folders = [folder for symbol in self._plan.symbols for folder in self._plan.root.raw_symbol(symbol)]
-        with contextlib.suppress(
-            DataError, ValueError
-        ):  # of files that cannot be looked at; told by the part that reads them
-            changed = list(itertools.islice(self._files.changed_folders(folders), self._executor.n_workers))
-            if changed:
-                self._executor.expect_tasks(len(changed))
+        n_changed = len(list(itertools.islice(self._files.changed_folders(folders), self._executor.n_workers)))
+        if n_changed:
+            self._executor.expect_tasks(n_changed)
 
     def go(self) -> None:
         """Run every stage."""

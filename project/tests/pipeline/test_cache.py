@@ -313,8 +313,16 @@ def test_workers_start_early_for_each_symbol_with_a_raw_file_written_anew(lake: 
     for path in files.values():
         write_json(path, "anew")
     assert run(cache=True) == [2]  # no more than there may be workers
-    index = {f"{files['AAA'].with_suffix('')}\0": index[str(files["AAA"])]}
-    assert run(cache=True) == []  # no file can have that name
+
+
+def test_an_index_with_names_that_no_file_can_have_fails_no_run(ran: ToyLake):
+    folder = ran.root.raw("binance", "perp", "AAA", "ohlcv_5m") / "year=2024" / "month=01"
+    folder.mkdir(parents=True)
+    entry = [1, 1, 1, 1, 1, "xxh3:kept"]
+    index = {f"{folder}/a\0": entry, f"{folder}/{'a' * 300}": entry}
+    ran.root.file_hashes().write_text(json.dumps(index))
+    assert _ran(ran.run(cache=True)) == []
+    assert json.loads(ran.root.file_hashes().read_text()).keys().isdisjoint(index)
 
 
 def _settled_signature(path: Path, moment: int) -> list[int]:
