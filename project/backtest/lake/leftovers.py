@@ -54,12 +54,24 @@ def _is_left(path: Path, pid: int | None, now: datetime) -> bool:
 
 def _temporary_files(folder: Path) -> Iterator[tuple[Path, int | None]]:
     """Temporary files with the process that writes each; None where that is one of another host, or cannot be told."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith(TEMPORARY_PREFIX):
-                matched = _TEMPORARY.fullmatch(name)
+    # Not by os.walk, which makes lists of all names: every run looks through the whole data root.
+    waiting = [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                found = [
+                    entry
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) or entry.name.startswith(TEMPORARY_PREFIX)
+                ]
+        except OSError:
+            continue  # gone meanwhile, or not for us to read
+        waiting += [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+        for entry in found:
+            if not entry.is_dir():
+                matched = _TEMPORARY.fullmatch(entry.name)
                 is_ours = matched is not None and matched[1] == this_host()
-                yield Path(parent, name), int(matched[2]) if matched is not None and is_ours else None
+                yield Path(entry.path), int(matched[2]) if matched is not None and is_ours else None
 
 
 def _remove(paths: Iterator[Path]) -> list[Path]:

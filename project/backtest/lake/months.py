@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -18,54 +22,117 @@ if TYPE_CHECKING:
     import polars as pl
 
 _FOLDERS: Final = {"year": re.compile(r"year=(?!0000)\d{4}"), "month": re.compile(r"month=(0[1-9]|1[0-2])")}
+_MonthNumber: TypeAlias = tuple[int, int]
+"""Year and month."""
+_Listing: TypeAlias = tuple[list[_MonthNumber], list[Path]]
+"""The month of each file, and the files, oldest first."""
+_FIRST_MONTH: Final[_MonthNumber] = (0, 1)
+_LAST_MONTH: Final[_MonthNumber] = (9999, 12)
 
 
 def month_folder(dataset: Path, year: int, month: int) -> Path:
     return dataset / f"year={year:04d}" / f"month={month:02d}"
 
 
+@dataclass
+class Listings:
+    """What was found where: the month files of data sets, and which data sets there are."""
+
+    files: dict[Path, _Listing] = field(default_factory=dict)
+    datasets: dict[tuple[Path, str], list[Path]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Look again at everything; for whoever lets files come or go."""
+        self.files.clear()
+        self.datasets.clear()
+
+
+_listings: ContextVar[Listings | None] = ContextVar("listings", default=None)
+
+
+@contextlib.contextmanager
+def listing_once(listings: Listings) -> Iterator[None]:
+    """Let the functions below look at what is in `listings` no more: the parts of a stage ask for the same data sets."""
+    token = _listings.set(listings)
+    try:
+        yield
+    finally:
+        _listings.reset(token)
+
+
 def month_files(dataset: Path, start: dt.datetime | None = None, end: dt.datetime | None = None) -> list[Path]:
     """Files of the months that touch [start, end), oldest month first; all of them without bounds."""
-    first = (start.year, start.month) if start is not None else (0, 0)
-    behind = (
-        (end.year, end.month, end > dt.datetime(end.year, end.month, 1, tzinfo=dt.UTC)) if end else (10_000, 1, False)
-    )
-    found: list[tuple[int, int, str]] = []
-    for year, year_folder in _numbered(str(dataset), "year"):
-        if not first[0] <= year <= behind[0]:
-            continue
-        for month, folder in _numbered(year_folder, "month"):
-            if (year, month) >= first and (year, month, False) < behind:
-                found += [(year, month, path) for path in _files(folder)]
-    return [Path(path) for _, _, path in sorted(found)]
+    first = (start.year, start.month) if start is not None else _FIRST_MONTH
+    last = (end.year, end.month) if end is not None else _LAST_MONTH
+    touches_last = end is None or end > dt.datetime(end.year, end.month, 1, tzinfo=dt.UTC)
+    months, files = _kept(dataset) or _listed(dataset, first, last)
+    return files[bisect_left(months, first) : (bisect_right if touches_last else bisect_left)(months, last)]
 
 
 def month_span(dataset: Path) -> tuple[dt.datetime, dt.datetime] | None:
     """Starts of the first and the last month that have a file; None where none has."""
-    first, last = _outermost(dataset)
-    return (first[0], last[0]) if first is not None and last is not None else None
+    months, _ = _outermost(dataset)
+    if not months:
+        return None
+    (first_year, first_month), (last_year, last_month) = months[0], months[-1]
+    return dt.datetime(first_year, first_month, 1, tzinfo=dt.UTC), dt.datetime(last_year, last_month, 1, tzinfo=dt.UTC)
 
 
 def first_and_last_file(dataset: Path) -> tuple[Path, Path] | None:
     """The first and the last of `month_files`, without a look at the months between; None where there is none."""
-    first, last = _outermost(dataset)
-    return (Path(min(first[1])), Path(max(last[1]))) if first is not None and last is not None else None
+    _, files = _outermost(dataset)
+    return (files[0], files[-1]) if files else None
 
 
-_Month: TypeAlias = tuple[dt.datetime, list[str]]
+def datasets_with_files(lake: Path, pattern: str) -> list[Path]:
+    """Folders below `lake` that match a pattern and hold month files, in no order."""
+    listings = _listings.get()
+    kept = listings.datasets.get((lake, pattern)) if listings is not None else None
+    if kept is None:
+        kept = [folder for folder in lake.glob(pattern) if month_span(folder) is not None]
+        if listings is not None:
+            listings.datasets[lake, pattern] = kept
+    return list(kept)
 
 
-def _outermost(dataset: Path) -> tuple[_Month | None, _Month | None]:
-    """The first and the last month with files, and those."""
-    first, last = (next(_months_with_files(dataset, newest_first=reverse), None) for reverse in (False, True))
-    return first, last
+def _kept(dataset: Path) -> _Listing | None:
+    """All files of a data set within `listing_once`; None outside of it."""
+    listings = _listings.get()
+    if listings is None:
+        return None
+    if dataset not in listings.files:
+        listings.files[dataset] = _listed(dataset, _FIRST_MONTH, _LAST_MONTH)
+    return listings.files[dataset]
 
 
-def _months_with_files(dataset: Path, *, newest_first: bool) -> Iterator[_Month]:
+def _listed(dataset: Path, first: _MonthNumber, last: _MonthNumber) -> _Listing:
+    """The files of the months from the first to the last, both included."""
+    found: list[tuple[_MonthNumber, str]] = []
+    for year, year_folder in _numbered(str(dataset), "year"):
+        if not first[0] <= year <= last[0]:
+            continue
+        for month, folder in _numbered(year_folder, "month"):
+            if first <= (year, month) <= last:
+                found += [((year, month), path) for path in _files(folder)]
+    found.sort()
+    return [month for month, _ in found], [Path(path) for _, path in found]
+
+
+def _outermost(dataset: Path) -> _Listing:
+    """The files of the first and of the last month that have some, and perhaps of those between."""
+    kept = _kept(dataset)
+    if kept is not None:
+        return kept
+    ends = [next(_months_with_files(dataset, newest_first=reverse), None) for reverse in (False, True)]
+    found = [(month, path) for end in ends if end is not None for month, paths in [end] for path in sorted(paths)]
+    return [month for month, _ in found], [Path(path) for _, path in found]
+
+
+def _months_with_files(dataset: Path, *, newest_first: bool) -> Iterator[tuple[_MonthNumber, list[str]]]:
     for year, year_folder in sorted(_numbered(str(dataset), "year"), reverse=newest_first):
         for month, folder in sorted(_numbered(year_folder, "month"), reverse=newest_first):
             if files := _files(folder):
-                yield dt.datetime(year, month, 1, tzinfo=dt.UTC), files
+                yield (year, month), files
 
 
 def _files(folder: str) -> list[str]:

@@ -133,7 +133,11 @@ class DataRoot:
         return self.path / "lake"
 
     def raw(self, venue: str, market: Market, symbol: str, dataset: str) -> Path:
-        return self.lake / "raw" / venue / market / checked_symbol(symbol) / dataset
+        return self.path.joinpath("lake", "raw", venue, market, checked_symbol(symbol), dataset)
+
+    def raw_symbol(self, symbol: str) -> list[Path]:
+        """The folders of a symbol's raw data sets that are there: one for each venue and market."""
+        return list(self.lake.glob(f"raw/*/*/{checked_symbol(symbol)}"))
 
     def raw_quality(self, venue: str) -> Path:
         return self.lake / "raw" / venue / "quality.parquet"

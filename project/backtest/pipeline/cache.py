@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,11 @@ class Key:
     inputs: Mapping[str, str | None]
     versions: Mapping[str, str]
 
-    @property
+    @functools.cached_property
     def input_hash(self) -> str:
         return canonical_hash(self.inputs)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         return canonical_hash([self.stage, self.partition, self.record()])
 
@@ -108,7 +109,8 @@ class FileHashes:
 
     def __init__(self, index: Path | None = None) -> None:
         self._index = index
-        self._known: dict[Path, tuple[_Signature, str]] = _kept(index) if index is not None else {}
+        # By their texts: there are thousands, and paths are slow to make and to compare.
+        self._known: dict[str, tuple[_Signature, str]] = _kept(index) if index is not None else {}
         self._loaded = dict(self._known)
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hash")
 
@@ -118,63 +120,71 @@ class FileHashes:
             return
         settled = time.time_ns() - SETTLED_NS
         entries = {
-            str(path): [*signature, digest]
+            path: [*signature, digest]
             for path, (signature, digest) in self._known.items()
-            if max(signature[3:]) < settled and _signature(path) == signature
+            if max(signature[3:]) < settled and _is_still(path, signature)
         }
         with contextlib.suppress(DataError):
             write_text(self._index, json.dumps(entries, separators=(",", ":")))
 
     def of(self, paths: Iterable[Path]) -> dict[Path, str | None]:
         """Hash of each file, None for one that does not exist; DataError for one that cannot be read."""
-        unique = list(dict.fromkeys(paths))
-        unread = [path for path in unique if not self._is_known(path)]
-        if len(unread) > 1:
-            list(self._readers.map(self._hash, unread))
-        return {path: self._hash(path) for path in unique}
+        hashes = {path: self._known_hash(str(path)) for path in dict.fromkeys(paths)}
+        unread = [path for path, digest in hashes.items() if digest is None]
+        read = self._readers.map(self._hash, unread) if len(unread) > 1 else map(self._hash, unread)
+        return {**hashes, **dict(zip(unread, read, strict=True))}
 
     def remember(self, hashes: Mapping[Path, str]) -> None:
         """Take hashes of files just written, so that they are not read again as inputs."""
         for path, digest in hashes.items():
-            signature = _signature(path)
+            signature = _signature(str(path))
             if signature is not None:
-                self._known[path] = (signature, digest)
+                self._known[str(path)] = (signature, digest)
+
+    def changed_folders(self, folders: Collection[Path]) -> Iterator[Path]:
+        """Those of `folders` with data sets in months that have a file which is no longer what it was when it was hashed.
+
+        Each comes as soon as such a file is found; files that are new are not looked for.
+        """
+        waiting = {str(folder): folder for folder in folders}
+        for path, (signature, _) in self._known.items():
+            folder = path.rsplit("/", 4)[0]  # <folder>/<data set>/year=…/month=…/<file>
+            if folder in waiting and not _is_still(path, signature):
+                yield waiting.pop(folder)
 
     def changed(self, hashes: Mapping[Path, str | None]) -> list[Path]:
         """Those files that are no longer what they were when these hashes were taken."""
         return [path for path, digest in hashes.items() if self._has_changed(path, digest)]
 
     def _has_changed(self, path: Path, digest: str | None) -> bool:
-        signature = _signature(path)
+        signature = _signature(str(path))
         if signature is None or digest is None:
             return (signature is None) != (digest is None)
-        return self._known.get(path) != (signature, digest)
+        return self._known.get(str(path)) != (signature, digest)
 
-    def _is_known(self, path: Path) -> bool:
+    def _known_hash(self, path: str) -> str | None:
+        """The hash of a file that is still the one it was taken of; None of any other, be there one or not."""
         known = self._known.get(path)
-        return known is not None and known[0] == _signature(path)
+        return known[1] if known is not None and known[0] == _signature(path) else None
 
     def _hash(self, path: Path) -> str | None:
-        signature = _signature(path)
+        signature = _signature(str(path))
         if signature is None:
             return None
-        known = self._known.get(path)
-        if known is not None and known[0] == signature:
-            return known[1]
         try:
             digest = content_hash(path)
         except OSError as fault:
             raise DataError(f"cannot read {path}: {fault.strerror or fault}.") from None
-        self._known[path] = (signature, digest)
+        self._known[str(path)] = (signature, digest)
         return digest
 
 
-def _kept(index: Path) -> dict[Path, tuple[_Signature, str]]:
+def _kept(index: Path) -> dict[str, tuple[_Signature, str]]:
     """An index as it was kept, without hashes of an earlier kind; nothing where there is none, or a damaged one."""
     try:
         entries = parsed_json(index.read_bytes())
         return {
-            Path(name): ((int(a), int(b), int(c), int(d), int(e)), str(digest))
+            name: ((int(a), int(b), int(c), int(d), int(e)), str(digest))
             for name, (a, b, c, d, e, digest) in entries.items()
             if str(digest).startswith(CONTENT_HASH)
         }
@@ -182,7 +192,15 @@ def _kept(index: Path) -> dict[Path, tuple[_Signature, str]]:
         return {}
 
 
-def _signature(path: Path) -> _Signature | None:
+def _is_still(path: str, signature: _Signature) -> bool:
+    """Whether a file is what it was; False of one that cannot be looked at, such as an impossible name in a damaged index."""
+    try:
+        return _signature(path) == signature
+    except (DataError, ValueError):
+        return False
+
+
+def _signature(path: str) -> _Signature | None:
     try:
         status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:

@@ -41,6 +41,7 @@ class CodeHashes:
         self._folder = folder or Path(backtest.__file__).parent
         self._modules: dict[str, Path] = {}
         self._direct: dict[str, tuple[str, frozenset[str]]] = {}
+        self._data: dict[Path, dict[str, str]] = {}
         self._reached: dict[frozenset[str], dict[str, str]] = {}
         self._index = index
         self._kept = _kept(index) if index is not None else {}
@@ -73,10 +74,16 @@ class CodeHashes:
                 continue
             hashes[module], imported = self._read(module)
             waiting.extend(sorted(imported - hashes.keys()))
-            folder = self._path(module).parent
             if self._path(module).name == "__init__.py" and self._is_followed(module):
-                hashes.update((path.relative_to(self._folder.parent).as_posix(), _hash(path)) for path in _data(folder))
+                hashes.update(self._data_of(self._path(module).parent))
         return dict(sorted(hashes.items()))
+
+    def _data_of(self, package_folder: Path) -> dict[str, str]:
+        if package_folder not in self._data:
+            self._data[package_folder] = {
+                path.relative_to(self._folder.parent).as_posix(): _hash(path) for path in _data(package_folder)
+            }
+        return self._data[package_folder]
 
     def _read(self, module: str) -> tuple[str, frozenset[str]]:
         if module not in self._direct:

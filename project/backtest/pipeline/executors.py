@@ -59,8 +59,11 @@ class Workers(Executor):
         """Processes of this host that were started for it and may have left half-written files."""
         return frozenset()
 
-    def expect_tasks(self) -> None:
-        """Tasks are sure to come: begin what takes time before the first one."""
+    def expect_tasks(self, at_least: int = 1) -> None:
+        """So many tasks are about to come: begin what takes time before the first one."""
+
+    def expect_none(self) -> None:
+        """No more tasks will come: begin to end what would run them. `shutdown` or `kill` still follows."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -113,8 +116,8 @@ class ProcessWorkers(Workers):
 
     Differs from ProcessPoolExecutor in that the death of a worker fails the one task it ran, by WorkerDied, and
     leaves the others alone. Never forks: Polars runs threads, whose locks a fork would copy in an arbitrary state.
-    Each worker gets an equal share of the processors for Polars. Where tasks are expected one worker is
-    started early, as its imports take time.
+    Each worker gets an equal share of the processors for Polars. Where tasks are expected workers are
+    started early, as their imports take time.
     """
 
     def __init__(self, workers: int) -> None:
@@ -137,9 +140,12 @@ class ProcessWorkers(Workers):
     def pids(self) -> frozenset[int]:
         return frozenset(self._pids)
 
-    def expect_tasks(self) -> None:
+    def expect_tasks(self, at_least: int = 1) -> None:
         with self._lock:
-            self._grow(1)
+            self._grow(min(self.n_workers, at_least))
+
+    def expect_none(self) -> None:
+        self.shutdown(wait=False)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()

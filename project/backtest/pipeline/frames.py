@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from backtest.errors import DataError
 from backtest.lake.files import parquet_metadata
-from backtest.lake.months import first_and_last_file, month_files, month_span, read_months
-from backtest.lake.paths import DataRoot, Market
+from backtest.lake.months import datasets_with_files, first_and_last_file, month_files, read_months
+from backtest.lake.paths import DataRoot, Market, checked_symbol
 from backtest.pipeline.quarters import quarter_bounds
 
 if TYPE_CHECKING:
@@ -31,19 +31,15 @@ MARKET_HASH: Final = "backtest.market"
 
 def symbols_in_lake(root: DataRoot) -> list[str]:
     """Perpetuals that have raw bars of any venue, sorted."""
-    folders = root.lake.glob("raw/*/perp/*/ohlcv_*m")
-    return sorted({folder.parent.name for folder in folders if month_files(folder)})
+    return sorted({folder.parent.name for folder in datasets_with_files(root.lake, "raw/*/perp/*/ohlcv_*m")})
 
 
 def venue_of(plan: Plan, market: Market, symbol: str) -> str | None:
     """The venue whose raw bars a run reads for a symbol; None where there are none, DataError where two have some."""
     asked = plan.parameters.get("venue")
-    venues = []
-    for folder in sorted((plan.root.lake / "raw").glob("*")):
-        if asked in (None, folder.name) and any(
-            month_span(plan.root.raw(folder.name, market, symbol, dataset)) for dataset in BAR_DATASETS
-        ):
-            venues.append(folder.name)
+    patterns = [f"raw/*/{market}/{checked_symbol(symbol)}/{dataset}" for dataset in BAR_DATASETS]
+    found = {folder.parents[2].name for pattern in patterns for folder in datasets_with_files(plan.root.lake, pattern)}
+    venues = sorted(venue for venue in found if asked in (None, venue))
     if len(venues) > 1:
         raise DataError(
             f"{symbol} ({market}) has raw bars of {' and of '.join(venues)} in {plan.root.path}. Name the one to use: "
@@ -70,8 +66,7 @@ def cleaned_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetim
 
 def cleaned_symbols(root: DataRoot) -> list[str]:
     """Perpetuals that have cleaned bars, sorted."""
-    folders = root.lake.glob("cleaned/perp/*/bars_5m")
-    return sorted(folder.parent.name for folder in folders if month_files(folder))
+    return sorted(folder.parent.name for folder in datasets_with_files(root.lake, "cleaned/perp/*/bars_5m"))
 
 
 def feature_extent(root: DataRoot, symbol: str) -> tuple[dt.datetime, dt.datetime] | None:

@@ -66,9 +66,11 @@ def holding(
     """
     descriptor = _open(path)
     try:
-        if not _try_lock(descriptor) and not _try_lock(descriptor, after_seconds=PROBE_SECONDS):
-            when_held(_entry(descriptor) or {})
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not _try_lock(descriptor):
+            time.sleep(PROBE_SECONDS)
+            if not _try_lock(descriptor):
+                when_held(_entry(descriptor) or {})
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         left_by = _entry(descriptor)
         _write(descriptor, {"pid": os.getpid(), "host": socket.gethostname(), "started_at": now, "command": command})
         try:
@@ -90,8 +92,7 @@ def _open(path: Path) -> int:
         ) from fault
 
 
-def _try_lock(descriptor: int, after_seconds: float = 0.0) -> bool:
-    time.sleep(after_seconds)
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

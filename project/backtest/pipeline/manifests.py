@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ def key_of(
         parameters=stage.parameters(plan, partition),
         spec_hash=stage.spec(plan, partition),
         code=code.of(module for module in modules if module),
-        inputs={name_of(plan, path): digest for path, digest in sorted(inputs.items())},
+        inputs={name_of(plan, path): digest for path, digest in inputs.items()},
         versions=versions,
     )
     return key, inputs
@@ -110,7 +111,8 @@ class InstanceReport:
     def is_done(self) -> bool:
         return self.status in DONE
 
-    def manifest(self) -> dict[str, Any]:
+    @functools.cached_property
+    def manifest(self) -> Mapping[str, Any]:
         """The stage manifest, which is also the record the cache goes by."""
         timing = {
             "started_at": utc_text(self.started_at),
@@ -142,15 +144,18 @@ class InstanceReport:
 
     def entry(self) -> dict[str, Any]:
         """The line about it in the run manifest."""
-        manifest = self.manifest()
+        manifest = self.manifest
         # Data enters a run as the input files of a stage, or as what a stage without inputs brought in.
-        entered: Mapping[str, Json] = (self.key.inputs if self.key else {}) if self.stage.reads else self.outputs
+        if self.stage.reads:
+            data_hash = self.key.input_hash if self.key else canonical_hash({})
+        else:
+            data_hash = canonical_hash(self.outputs)
         return {
             **{name: manifest[name] for name in ("stage", "partition", "status", "started_at", "finished_at")},
             **{name: manifest[name] for name in ("duration_seconds", "reason", "input_hash", "error")},
             "reads": sorted(self.stage.reads),
             "writes": sorted(self.stage.writes),
-            "data_hash": canonical_hash(entered),
+            "data_hash": data_hash,
         }
 
 

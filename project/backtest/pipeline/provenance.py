@@ -25,6 +25,8 @@ RECORDED_PACKAGES: Final = (
     "scipy",
 )
 GIT_TIMEOUT_SECONDS: Final = 20
+_NO_COMMIT: Final = "(initial)"
+"""What git calls the commit of a repository without any."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,13 @@ def code_revision(folder: Path | None = None) -> Revision:
     folder = folder or Path(backtest.__file__).parent
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return Revision(None, None)
-    commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "status", "--porcelain")
-    return Revision(commit, None if changes is None else bool(changes))
+    # Both in one call: a run waits for this before it starts its first worker.
+    status = _git(folder, "status", "--porcelain=v2", "--branch")
+    if status is None:
+        return Revision(_git(folder, "rev-parse", "HEAD"), None)
+    lines = status.splitlines()
+    named = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), _NO_COMMIT)
+    return Revision(None if named == _NO_COMMIT else named, any(not line.startswith("# ") for line in lines))
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ from typing import Any, Final
 from backtest.errors import BacktestError, DataError, RunError, listed
 from backtest.lake.files import write_json, write_text
 from backtest.lake.leftovers import remove_of_dead, remove_of_processes, remove_of_run
+from backtest.lake.months import Listings, listing_once
 from backtest.pipeline.cache import RESULT_LIBRARIES, FileHashes, Key
 from backtest.pipeline.capture import tail
 from backtest.pipeline.code_hash import CodeHashes
@@ -128,8 +130,6 @@ def run_stages(
         run: _Run | None = None
         try:
             executor = executor_factory(n_workers)
-            if not cache:
-                executor.expect_tasks()
             run = _Run(plan, in_order, executor, display, dict(facts or {}), cache, now, command, left_by)
             run.go()
         except BaseException as fault:
@@ -190,8 +190,13 @@ class _Run:
         self._started_at = now()
         self._folder = plan.root.run(plan.run_id)
         self._files = FileHashes(plan.root.file_hashes())
+        self._expect_tasks()
         self._code = CodeHashes(index=plan.root.source_imports())
-        self._versions = package_versions(RESULT_LIBRARIES)
+        self._recorded_versions = package_versions(RECORDED_PACKAGES)
+        self._versions = {
+            name: version for name, version in self._recorded_versions.items() if name in RESULT_LIBRARIES
+        }
+        self._listings = Listings()
         self._reports: list[InstanceReport] = []
         self._noted: list[InstanceReport] = []
         self._instances_of_stage: list[str] = []
@@ -204,6 +209,19 @@ class _Run:
         self._status: RunStatus = "running"
         self._manifest = RunManifest(plan.root.run_manifest(plan.run_id), plan, facts, self._header(left_by))
 
+    def _expect_tasks(self) -> None:
+        """Let workers start while the run is made ready, where it is as good as sure that parts will run.
+
+        With the cache on these are at least one for each market of a symbol that has a raw file which was written anew.
+        """
+        if not self._cache:
+            self._executor.expect_tasks()
+            return
+        folders = [folder for symbol in self._plan.symbols for folder in self._plan.root.raw_symbol(symbol)]
+        n_changed = len(list(itertools.islice(self._files.changed_folders(folders), self._executor.n_workers)))
+        if n_changed:
+            self._executor.expect_tasks(n_changed)
+
     def go(self) -> None:
         """Run every stage."""
         for stage in self._stages:
@@ -214,6 +232,7 @@ class _Run:
         self._display.run_started(self._plan.run_id, len(self._stages), self._executor.n_workers)
         for stage in self._stages:
             self._stage(stage)
+        self._executor.expect_none()  # they end while the run is written down
         self._end("failed" if self._failure else "finished")
 
     def abandon(self, fault: BaseException) -> None:
@@ -256,8 +275,10 @@ class _Run:
             self._leave_out(stage, f"needs {lacking[0]}, which {self._missing[lacking[0]]} did not make")
             return
         began = self._now()
+        self._listings.forget()
         try:
-            partitions = self._partitions(stage)
+            with listing_once(self._listings):
+                partitions = self._partitions(stage)
         except Exception as fault:  # noqa: BLE001 - a fault of the stage's code is reported like one of its run
             prepared = _Prepared(stage, "", began, "its parts could not be listed")
             self._manifest.plan_stage(stage.name, [stage.name])
@@ -297,7 +318,8 @@ class _Run:
         for partition in partitions:
             prepared = _Prepared(stage, partition, self._now())
             try:
-                self._prepare(prepared)
+                with listing_once(self._listings):
+                    self._prepare(prepared)
             except Exception as fault:  # noqa: BLE001 - e.g. missing inputs; fails this instance alone
                 reports[partition] = self._settle(prepared, self._refusal(prepared, fault))
                 continue
@@ -310,6 +332,7 @@ class _Run:
                 is_on_disk = True
             task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance))
             self._running[self._executor.submit(execute, task)] = prepared
+            self._listings.forget()
             self._collect(reports)
         while self._running:
             wait(self._running, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)
@@ -345,12 +368,13 @@ class _Run:
         outputs = record.get("outputs")
         if not isinstance(outputs, dict):
             return ["the earlier record is unreadable"]
+        paths = {name: self._plan.root.path / name for name in outputs}
         try:
-            found = self._files.of(self._plan.root.path / name for name in outputs)
+            found = self._files.of(paths.values())
         except (DataError, ValueError):
             return ["an earlier output is unreadable"]
         for name, digest in sorted(outputs.items()):
-            actual = found[self._plan.root.path / name]
+            actual = found[paths[name]]
             if actual != digest:
                 changes.append(f"output {'missing' if actual is None else 'changed'}: {name}")
         return [*changes[:3], f"{len(changes) - 3} more outputs"] if len(changes) > 4 else changes
@@ -433,7 +457,7 @@ class _Run:
         return report
 
     def _note(self, report: InstanceReport, record: Path | None) -> None:
-        manifest = report.manifest()
+        manifest = report.manifest
         own = self._folder / f"{report.instance}.json"
         if report.status != "cached" or not tells_the_same(manifest, earlier_record(own)):
             write_json(own, manifest, flush=False)
@@ -536,7 +560,7 @@ class _Run:
             "started_at": self._started_at,
             "git_commit": revision.commit,
             "git_dirty": revision.is_dirty,
-            "package_versions": package_versions(RECORDED_PACKAGES),
+            "package_versions": self._recorded_versions,
             "python": platform.python_version(),
             "platform": platform_name(),
             "workers": self._executor.n_workers,

@@ -14,9 +14,11 @@ import toy_stages
 from toy_lake import ToyLake, make_toy_lake
 
 from backtest.lake.files import content_hash, read_json, write_json
+from backtest.lake.months import month_files, month_folder
 from backtest.pipeline import runner
 from backtest.pipeline.cache import SETTLED_NS, FileHashes, Key, canonical_hash
 from backtest.pipeline.executors import ProcessWorkers, SerialWorkers
+from backtest.pipeline.stage import Outcome, Plan, Stage
 
 ALL = ["clean__AAA", "clean__BBB", "clean__CCC", "report", "total"]
 
@@ -214,9 +216,7 @@ def test_hashes_that_an_earlier_version_kept_are_taken_anew(tmp_path: Path):
     path, index = tmp_path / "a", tmp_path / "index.json"
     path.write_text("1")
     settled = time.time_ns() - 2 * SETTLED_NS
-    os.utime(path, ns=(settled, settled))
-    status = path.stat()
-    signature = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    signature = _settled_signature(path, settled)
     for kept, expected in (("ab" * 16, content_hash(path)), ("xxh3:kept", "xxh3:kept")):
         index.write_text(json.dumps({str(path): [*signature, kept]}))
         assert FileHashes(index).of([path]) == {path: expected}
@@ -242,3 +242,90 @@ def test_a_manifest_that_names_files_outside_the_data_root_makes_nothing_there_g
     write_json(path, {**record, "outputs": {**record["outputs"], **dict.fromkeys(names, "ab")}})
     assert ran.run(cache=True).status == "finished"
     assert precious.read_text() == "12345"
+
+
+def _months(plan: Plan, _month: str) -> list[Path]:
+    return month_files(plan.root.lake / "months")
+
+
+def _write_month(plan: Plan, month: str) -> Outcome:
+    path = month_folder(plan.root.lake / "months", 2024, int(month)) / "part.parquet"
+    write_json(path, month)
+    return Outcome((path,))
+
+
+def test_what_a_part_wrote_is_listed_for_the_next_one(lake: ToyLake):
+    stage = Stage("months", "Writing months", (), ("months",), _write_month, lambda _plan: ("01", "02", "03"), _months)
+    for _ in range(2):
+        lake.run([stage], cache=True, executor_factory=SerialWorkers)
+    written = [f"lake/months/year=2024/month={month}/part.parquet" for month in ("01", "02", "03")]
+    assert [sorted(lake.manifest(f"months__{month}")["input_files"]) for month in ("01", "02", "03")] == [written] * 3
+    (lake.root.path / written[1]).unlink()
+    lake.run([stage], cache=True, executor_factory=SerialWorkers)
+    assert [sorted(lake.manifest(f"months__{month}")["input_files"]) for month in ("01", "02", "03")] == [
+        written[::2],
+        written[::2],
+        written,
+    ]
+
+
+def _raw_months(plan: Plan, symbol: str) -> list[Path]:
+    return month_files(plan.root.raw("binance", "perp", symbol, "ohlcv_5m"))
+
+
+def _read_months(plan: Plan, symbol: str) -> Outcome:
+    path = plan.root.run_lake(plan.run_id) / f"{symbol}.json"
+    write_json(path, [read_json(file) for file in _raw_months(plan, symbol)])
+    return Outcome((path,))
+
+
+def test_workers_start_early_for_each_symbol_with_a_raw_file_written_anew(lake: ToyLake):
+    expected: list[int] = []
+
+    class Watched(SerialWorkers):
+        def __init__(self, workers: int) -> None:
+            super().__init__()
+            self.n_workers = workers
+
+        def expect_tasks(self, at_least: int = 1) -> None:
+            expected.append(at_least)
+
+    stage = Stage("months", "Reading months", (), ("read",), _read_months, lambda plan: plan.symbols, _raw_months)
+    files = {}
+    long_ago = time.time_ns() - 2 * SETTLED_NS
+    for symbol in lake.plan.symbols:
+        files[symbol] = month_folder(lake.root.raw("binance", "perp", symbol, "ohlcv_5m"), 2024, 1) / "part.parquet"
+        write_json(files[symbol], symbol)
+
+    index = {str(path): [*_settled_signature(path, long_ago), content_hash(path)] for path in files.values()}
+
+    def run(**changes) -> list[int]:
+        lake.root.file_hashes().write_text(json.dumps(index))
+        expected.clear()
+        lake.run([stage], executor_factory=Watched, workers=2, **changes)
+        return list(expected)
+
+    assert run() == [1]  # everything runs, and nothing is known of how much that is
+    assert run(cache=True) == []
+    write_json(files["BBB"], "anew")
+    assert run(cache=True, symbols=("AAA", "CCC")) == []  # nothing that this run reads
+    assert run(cache=True) == [1]
+    for path in files.values():
+        write_json(path, "anew")
+    assert run(cache=True) == [2]  # no more than there may be workers
+
+
+def test_an_index_with_names_that_no_file_can_have_fails_no_run(ran: ToyLake):
+    folder = ran.root.raw("binance", "perp", "AAA", "ohlcv_5m") / "year=2024" / "month=01"
+    folder.mkdir(parents=True)
+    entry = [1, 1, 1, 1, 1, "xxh3:kept"]
+    index = {f"{folder}/a\0": entry, f"{folder}/{'a' * 300}": entry}
+    ran.root.file_hashes().write_text(json.dumps(index))
+    assert _ran(ran.run(cache=True)) == []
+    assert json.loads(ran.root.file_hashes().read_text()).keys().isdisjoint(index)
+
+
+def _settled_signature(path: Path, moment: int) -> list[int]:
+    os.utime(path, ns=(moment, moment))
+    status = path.stat()
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]

@@ -156,8 +156,11 @@ def test_the_git_commit_is_that_of_the_code(tmp_path: Path):
     (tmp_path / "__init__.py").write_text("")
     assert code_revision(tmp_path).commit is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+    for arguments in (["init", "-q"], ["add", "."]):
         subprocess.run([*git, *arguments], check=True)
+    before = code_revision(tmp_path)
+    assert (before.commit, before.is_dirty) == (None, True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
     revision = code_revision(tmp_path)
     assert revision.commit is not None
     assert (len(revision.commit), revision.is_dirty) == (40, False)

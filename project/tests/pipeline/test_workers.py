@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -144,6 +145,18 @@ def test_an_idle_worker_that_died_is_replaced():
         os.kill(pid, 9)
         _wait_until_gone(pid)
         assert workers.submit(abs, -3).result() == 3
+
+
+@pytest.mark.parametrize("end", [ProcessWorkers.shutdown, ProcessWorkers.kill])
+def test_workers_that_expect_no_task_end_of_their_own_accord(end: Callable[[ProcessWorkers], None]):
+    workers = ProcessWorkers(2)
+    pid = workers.submit(os.getpid).result()
+    workers.expect_none()
+    _wait_until_gone(pid)
+    with pytest.raises(RuntimeError, match="shut down"):
+        workers.submit(abs, 1)
+    end(workers)
+    assert workers.pids == {pid}
 
 
 def test_killing_the_workers_ends_what_runs_and_what_waits():
