@@ -31,6 +31,8 @@ from backtest.pipeline.stage import Outcome, Plan
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from backtest.spec.loader import HandedSpec
+
 
 IMPORTED_AHEAD: Final = ("backtest.spec.loader", "numba", "scipy.special")
 """What takes long to import and most tasks need: imported while no task waits, one after another."""
@@ -48,6 +50,13 @@ class Task:
     plan: Plan
     partition: str
     log: Path
+    spec: HandedSpec | None = field(init=False, repr=False, compare=False)
+    """What the run's process read, so that its workers need not read it again."""
+
+    def __post_init__(self) -> None:
+        from backtest.spec.loader import handed_over
+
+        object.__setattr__(self, "spec", handed_over(self.plan.spec_root))
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,10 @@ def execute(task: Task) -> Result:
 
 def _attempt(task: Task) -> Result:
     try:
+        if task.spec is not None:
+            from backtest.spec.loader import take_over
+
+            take_over(task.plan.spec_root, task.spec)
         outcome = task.run(task.plan, task.partition)
         return Result(0.0, outcome, _checked(outcome, task))
     except BacktestError as fault:
