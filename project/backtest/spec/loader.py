@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from backtest.errors import SpecError, listed
 from backtest.spec.compiled import Spec
-from backtest.spec.reader import SpecReader
 
 _Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
 HandedSpec: TypeAlias = tuple[_Fingerprint, bytes]
@@ -94,6 +93,8 @@ def _load(root: Path, fingerprint: _Fingerprint) -> Spec:
     if packed is not None:
         unpacked: Spec = pickle.loads(packed)  # noqa: S301 - made by `handed_over`, it came with a task
         return unpacked
+    from backtest.spec.reader import SpecReader
+
     reader = SpecReader(root, [name for name, _, _ in fingerprint])
     spec = reader.read()
     if reader.faults or spec is None:

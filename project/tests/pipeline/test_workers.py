@@ -28,7 +28,7 @@ from backtest.pipeline.executors import (
 )
 from backtest.pipeline.stage import Outcome, Plan
 from backtest.pipeline.worker import IMPORTED_AHEAD, Task, execute
-from backtest.spec import loader
+from backtest.spec import loader, reader
 from backtest.spec.loader import load_spec, reading_once
 
 SHIPPED_SPEC = Path(__file__).resolve().parents[3] / "spec"
@@ -134,7 +134,7 @@ def test_a_task_takes_the_spec_along_as_the_run_read_it(lake: ToyLake, tmp_path:
         n_events = len(load_spec(plan.spec_root).events)
         sent = pickle.dumps(Task("count", _count_events, plan, "", tmp_path / "log"))
     loader._load.cache_clear()
-    monkeypatch.delattr(loader, "SpecReader")
+    monkeypatch.delattr(reader, "SpecReader")
     result = execute(pickle.loads(sent))  # noqa: S301 - made above
     assert result.error is None
     assert result.outcome is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backtest.errors import SpecError
-from backtest.spec import loader
+from backtest.spec import loader, reader
 from backtest.spec.loader import changed_since_read, handed_over, load_spec, reading_once, take_over
 
 SHIPPED = Path(__file__).resolve().parents[3] / "spec"
@@ -85,7 +85,7 @@ def test_what_one_process_read_another_unpacks_while_the_files_are_the_same(
     loader._load.cache_clear()
     take_over(folder, handed)
     with monkeypatch.context() as patched:
-        patched.delattr(loader, "SpecReader")
+        patched.delattr(reader, "SpecReader")
         unpacked = load_spec(folder)
     assert unpacked is not read
     assert unpacked == read
