@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import gc
 import importlib
 import json
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -124,11 +125,11 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     importlib.import_module("polars")
-    ahead = iter(IMPORTED_AHEAD)
+    ahead = _ahead()
     while True:
-        while not connection.poll() and (module := next(ahead, None)):
+        while not connection.poll() and (step := next(ahead, None)):
             with contextlib.suppress(Exception):  # told by the task that needs it
-                importlib.import_module(module)
+                step()
         try:
             function, arguments, keywords = connection.recv()
             answer: tuple[bool, Any] = (True, function(*arguments, **keywords))
@@ -137,6 +138,19 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
         except Exception as fault:  # noqa: BLE001 - handed to whoever waits for the result
             answer = (False, fault)
         _answer(connection, answer)
+
+
+def _ahead() -> Iterator[Callable[[], object]]:
+    """What takes long and most tasks need, in steps."""
+    for module in IMPORTED_AHEAD:
+        yield functools.partial(importlib.import_module, module)
+    yield _make_kernels_ready
+
+
+def _make_kernels_ready() -> None:
+    from backtest.expressions.compiling import make_ready
+
+    make_ready()
 
 
 def _answer(connection: Connection, answer: tuple[bool, Any]) -> None:
