@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import pickle
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -59,7 +60,8 @@ def handed_over(root: Path) -> HandedSpec | None:
     key = root.absolute(), fingerprint
     if key not in _packed:
         _packed.clear()
-        _packed[key] = pickle.dumps(spec, protocol=pickle.HIGHEST_PROTOCOL)
+        # Compressed, as it goes with each task, perhaps over a network.
+        _packed[key] = zlib.compress(pickle.dumps(spec, protocol=pickle.HIGHEST_PROTOCOL), level=1)
     return fingerprint, _packed[key]
 
 
@@ -91,7 +93,7 @@ def _yaml_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
 def _load(root: Path, fingerprint: _Fingerprint) -> Spec:
     packed = _packed.get((root, fingerprint))
     if packed is not None:
-        unpacked: Spec = pickle.loads(packed)  # noqa: S301 - made by `handed_over`, it came with a task
+        unpacked: Spec = pickle.loads(zlib.decompress(packed))  # noqa: S301 - made by `handed_over`, it came with a task
         return unpacked
     from backtest.spec.reader import SpecReader
 
