@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -29,6 +28,8 @@ EVENT_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """The columns every event has; `event_schema` adds one a state dimension."""
 BAR_MS: Final = 300_000
+FARTHEST_BAR: Final = 1 << 32
+"""More than the number of any bar since 1970 and its cooldown."""
 _NO_STATES: Final[Mapping[str, CompiledState]] = MappingProxyType({})
 
 
@@ -105,15 +106,18 @@ def detect_hits(
 
 
 def outside_cooldowns(hits: pl.DataFrame, events: Iterable[CompiledEvent]) -> pl.DataFrame:
-    """The hits of one symbol that are kept when each kept one silences its type for its cooldown, in the events' order."""
-    by_type = hits.partition_by("event_type", as_dict=True, maintain_order=True)
-    kept = [hits.clear()]
-    for event in events:
-        own = by_type.get((event.model.event_type,))
-        if own is not None:
-            bars = own["timestamp"].dt.timestamp("ms").to_numpy() // BAR_MS
-            kept.append(own[np.searchsorted(bars, outside_cooldown(bars, event.model.cooldown_bars))])
-    return pl.concat(kept)
+    """The hits of one symbol that are kept when each kept one silences its type for its cooldown, in the events' order.
+
+    Those of a type are in order of time, wherever other types' hits lie between them.
+    """
+    cooldowns = {event.model.event_type: event.model.cooldown_bars for event in events}
+    numbers = hits["event_type"].cast(pl.Enum(list(cooldowns)), strict=False).to_physical().cast(pl.UInt16)
+    # A stable sort of small numbers takes time in proportion to the rows; unknown types come last.
+    types = numbers.fill_null(len(cooldowns)).to_numpy()
+    order = np.argsort(types, kind="stable")[: len(hits) - numbers.null_count()]
+    types = types[order].astype(np.int64)
+    bars = hits["timestamp"].dt.timestamp("ms").to_numpy()[order] // BAR_MS
+    return hits[order[_kept(types * FARTHEST_BAR + bars, np.array([*cooldowns.values()], dtype=np.int64)[types])]]
 
 
 def _conditions(held: pl.DataFrame, states: Mapping[str, CompiledState]) -> pl.DataFrame:
@@ -132,13 +136,18 @@ def _conditions(held: pl.DataFrame, states: Mapping[str, CompiledState]) -> pl.D
 
 def outside_cooldown(hits: NDArray[np.int64], cooldown_bars: int) -> NDArray[np.int64]:
     """The hits kept when each kept one silences those at most `cooldown_bars` after it; ascending positions."""
-    if cooldown_bars == 0 or len(hits) == 0:
-        return hits
-    rows = hits.tolist()
-    kept = [0]
-    while (following := bisect.bisect_right(rows, rows[kept[-1]] + cooldown_bars, kept[-1])) < len(rows):
-        kept.append(following)
-    return hits[kept]
+    return hits[_kept(hits, cooldown_bars)]
+
+
+def _kept(bars: NDArray[np.int64], cooldown_bars: NDArray[np.int64] | int) -> list[int]:
+    """Positions of the hits kept when each kept one silences those at most `cooldown_bars` after it; ascending bars."""
+    following = np.searchsorted(bars, bars + cooldown_bars, side="right").tolist()
+    n_hits, position = len(following), 0
+    kept = []
+    while position < n_hits:
+        kept.append(position)
+        position = following[position]
+    return kept
 
 
 def missing_datasets(frame: pl.DataFrame, event: CompiledEvent, columns: Mapping[str, Column]) -> list[str]:

@@ -59,22 +59,26 @@ def symbol_quality(
     could_be_known = (np.arange(len(known)) >= first_known) & (missing_share <= MAX_MISSING_SHARE)
     stamps = volatility["timestamp"].to_numpy()
     n_bars = int((~volatility["is_gap"]).sum())
-    rows = []
-    for event_type, missing in needs.items():
-        at = np.searchsorted(stamps, events.filter(pl.col("event_type") == event_type)["timestamp"].to_numpy())
-        joinable = at[could_be_known[at]]
-        rows.append(
-            (
-                event_type,
-                symbol,
-                ", ".join(missing) or None,
-                n_bars,
-                len(at),
-                len(joinable),
-                int(known[joinable].sum()),
-                int((np.diff(at) <= clustering_bars).sum()),
-            )
+    at = np.searchsorted(stamps, events["timestamp"].to_numpy())
+    is_joinable = could_be_known[at]
+    has_same_type_before = np.diff(events["event_type"].rle_id().to_numpy(), prepend=-1) == 0
+    follows = has_same_type_before & (np.diff(at, prepend=0) <= clustering_bars)
+    counted = (
+        events.select(
+            "event_type",
+            pl.lit(1).alias("event"),
+            pl.Series("joinable", is_joinable),
+            pl.Series("joined", is_joinable & known[at]),
+            pl.Series("clustered", follows),
         )
+        .group_by("event_type")
+        .sum()
+    )
+    counts = {event_type: numbers for event_type, *numbers in counted.iter_rows()}
+    rows = [
+        (event_type, symbol, ", ".join(missing) or None, n_bars, *counts.get(event_type, (0, 0, 0, 0)))
+        for event_type, missing in needs.items()
+    ]
     return pl.DataFrame(rows, schema=SYMBOL_QUALITY_SCHEMA, orient="row")
 
 

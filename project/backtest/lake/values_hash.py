@@ -29,11 +29,13 @@ def values_hash(frame: pl.DataFrame) -> str:
     for name, kind in frame.schema.items():
         if not (kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean):
             raise TypeError(f"column {name} holds {kind}: neither numbers nor truths nor times")
-        column = frame[name].to_physical()
-        if column.null_count():
-            digest.update(column.is_null().cast(pl.UInt8).to_numpy().data)
-            column = column.fill_null(value=0)
-        digest.update((column.cast(pl.UInt8) if kind == pl.Boolean else column).to_numpy().data)
+    # Of all columns at once: asked for one by one, each is a query of its own.
+    nulls = frame.select(pl.all().is_null().cast(pl.UInt8))
+    values = frame.select(pl.col(pl.Boolean).cast(pl.UInt8), pl.exclude(pl.Boolean).to_physical()).fill_null(0)
+    for name in frame.columns:
+        if frame[name].null_count():
+            digest.update(nulls[name].to_numpy().data)
+        digest.update(values[name].to_numpy().data)
     return digest.hexdigest()
 
 

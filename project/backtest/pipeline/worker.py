@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import gc
 import importlib
 import json
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,8 @@ from backtest.pipeline.stage import Outcome, Plan
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from backtest.spec.loader import HandedSpec
 
 
 IMPORTED_AHEAD: Final = ("backtest.spec.loader", "numba", "scipy.special")
@@ -49,6 +52,13 @@ class Task:
     plan: Plan
     partition: str
     log: Path
+    spec: HandedSpec | None = field(init=False, repr=False, compare=False)
+    """What the run's process read, so that its workers need not read it again."""
+
+    def __post_init__(self) -> None:
+        from backtest.spec.loader import handed_over
+
+        object.__setattr__(self, "spec", handed_over(self.plan.spec_root))
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,10 @@ def execute(task: Task) -> Result:
 
 def _attempt(task: Task) -> Result:
     try:
+        if task.spec is not None:
+            from backtest.spec.loader import take_over
+
+            take_over(task.plan.spec_root, task.spec)
         outcome = task.run(task.plan, task.partition)
         return Result(0.0, outcome, _checked(outcome, task))
     except BacktestError as fault:
@@ -112,11 +126,11 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     importlib.import_module("polars")
-    ahead = iter(IMPORTED_AHEAD)
+    ahead = _ahead()
     while True:
-        while not connection.poll() and (module := next(ahead, None)):
+        while not connection.poll() and (step := next(ahead, None)):
             with contextlib.suppress(Exception):  # told by the task that needs it
-                importlib.import_module(module)
+                step()
         try:
             function, arguments, keywords = connection.recv()
             answer: tuple[bool, Any] = (True, function(*arguments, **keywords))
@@ -125,6 +139,19 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
         except Exception as fault:  # noqa: BLE001 - handed to whoever waits for the result
             answer = (False, fault)
         _answer(connection, answer)
+
+
+def _ahead() -> Iterator[Callable[[], object]]:
+    """What takes long and most tasks need, in steps."""
+    for module in IMPORTED_AHEAD:
+        yield functools.partial(importlib.import_module, module)
+    yield _make_kernels_ready
+
+
+def _make_kernels_ready() -> None:
+    from backtest.expressions.compiling import make_ready
+
+    make_ready()
 
 
 def _answer(connection: Connection, answer: tuple[bool, Any]) -> None:

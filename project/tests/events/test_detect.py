@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
-from backtest.events.detect import detect_events, event_schema, missing_datasets
+from backtest.events.detect import detect_events, event_schema, missing_datasets, outside_cooldown, outside_cooldowns
 from backtest.events.quality import SYMBOL_QUALITY_SCHEMA, judge
 from backtest.expressions import compile_expression
 from backtest.expressions.evaluation import Evaluation
@@ -126,3 +127,35 @@ def test_every_event_file_says_what_the_design_asks_for() -> None:
         assert model.mechanism.endswith("."), name
         assert model.states is not None, name
         assert len(model.states) <= 5, name
+
+
+def test_a_kept_hit_silences_its_own_type_up_to_and_including_its_cooldown() -> None:
+    events = [SPEC.events[name] for name in ("VOL_SPIKE", "VOL_SHOCK", "BAND_BREAK")]
+    chance = np.random.default_rng(3)
+    names = ["VOL_SHOCK", "VOL_SPIKE", "DEPTH_COLLAPSE"]
+    rows = sorted((row, name) for name in names for row in chance.choice(500, 150, replace=False).tolist())
+    hits = pl.DataFrame(
+        {"event_type": [name for _, name in rows], "timestamp": [stamps(500)[row] for row, _ in rows]},
+        schema_overrides={"timestamp": pl.Datetime("ms", "UTC")},
+    )
+    expected = []
+    for event in events:
+        silent_until = -1
+        for row, name in rows:
+            if name == event.model.event_type and row > silent_until:
+                expected.append((name, stamps(500)[row]))
+                silent_until = row + event.model.cooldown_bars
+    assert outside_cooldowns(hits, events).rows() == expected
+    assert 0 < len(expected) < 250
+    # By whole types, as stages find them, or mixed in time.
+    assert outside_cooldowns(hits.sort("event_type", maintain_order=True), events).rows() == expected
+    assert outside_cooldowns(hits.clear(), events).schema == hits.schema
+    assert outside_cooldowns(hits, []).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("cooldown_bars", "kept"), [(0, [2, 3, 5, 9]), (1, [2, 5, 9]), (3, [2, 9]), (6, [2, 9]), (7, [2])]
+)
+def test_hits_are_kept_that_lie_beyond_the_cooldown_of_the_last_kept_one(cooldown_bars: int, kept: list[int]) -> None:
+    assert outside_cooldown(np.array([2, 3, 5, 9]), cooldown_bars).tolist() == kept
+    assert outside_cooldown(np.array([], dtype=np.int64), cooldown_bars).tolist() == []

@@ -52,6 +52,14 @@ def test_events_before_the_volatility_is_first_known_do_not_count_against_the_jo
     assert verdict(counted(events(*range(60, 100, 10)), bars(100, unknown=range(50)))) == "tested"
 
 
+def test_types_are_counted_apart_and_one_does_not_cluster_with_another() -> None:
+    found = pl.concat([events(60, 64, 90), events(92, 97, 103).with_columns(event_type=pl.lit("Y"))])
+    volatility = bars(120, unknown=range(90, 93))
+    quality = symbol_quality(found, volatility, {"Y": [], "Z": [], "X": []}, "A", clustering_bars=5, reach_bars=20)
+    counts = quality.select("event_type", "n_events", "n_joinable", "n_joined", "n_clustered")
+    assert counts.rows() == [("Y", 3, 3, 2, 1), ("Z", 0, 0, 0, 0), ("X", 3, 3, 2, 1)]
+
+
 def test_events_in_the_warm_up_after_a_long_gap_do_not_count_against_it_either() -> None:
     # The gap ends before bar 60; the volatility looks back 20 bars, so it is unknown until bar 80.
     volatility = bars(200, unknown=range(60, 80), missing=range(30, 60))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +27,12 @@ from backtest.pipeline.executors import (
     available_cores,
     executor_factory_for,
 )
-from backtest.pipeline.worker import IMPORTED_AHEAD
+from backtest.pipeline.stage import Outcome, Plan
+from backtest.pipeline.worker import IMPORTED_AHEAD, Task, execute
+from backtest.spec import loader, reader
+from backtest.spec.loader import load_spec, reading_once
 
+SHIPPED_SPEC = Path(__file__).resolve().parents[3] / "spec"
 SPOKEN = [
     *("from print", "from print to stderr", "from os.write", "from os.write to stderr", "from native code"),
     *("from a child process", "ünïcode without a line end"),
@@ -108,13 +115,33 @@ def test_an_exception_in_a_task_reaches_its_future_and_the_worker_lives_on():
 
 
 def test_an_idle_worker_imports_ahead_what_tasks_need():
+    # The last is what Numba imports before its first kernel.
+    needed = (*IMPORTED_AHEAD, "numba.np.arraymath")
     deadline = time.monotonic() + toy_stages.DEADLINE_SECONDS
     with ProcessWorkers(1) as workers:
         workers.expect_tasks()
-        while not all(workers.submit(toy_stages.is_imported, name).result() for name in IMPORTED_AHEAD):
+        while not all(workers.submit(toy_stages.is_imported, name).result() for name in needed):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert len(workers.pids) == 1
+
+
+def _count_events(plan: Plan, _partition: str) -> Outcome:
+    return Outcome(outputs=(), summary={"events": len(load_spec(plan.spec_root).events)})
+
+
+def test_a_task_takes_the_spec_along_as_the_run_read_it(lake: ToyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plan = replace(lake.plan, spec_root=Path(shutil.copytree(SHIPPED_SPEC, tmp_path / "spec")))
+    assert Task("count", _count_events, plan, "", tmp_path / "log").spec is None
+    with reading_once(plan.spec_root):
+        n_events = len(load_spec(plan.spec_root).events)
+        sent = pickle.dumps(Task("count", _count_events, plan, "", tmp_path / "log"))
+    loader._load.cache_clear()
+    monkeypatch.delattr(reader, "SpecReader")
+    result = execute(pickle.loads(sent))  # noqa: S301 - made above
+    assert result.error is None
+    assert result.outcome is not None
+    assert result.outcome.summary == {"events": n_events}
 
 
 def test_a_script_whose_workers_start_it_over_again_is_told_what_to_do(tmp_path: Path):

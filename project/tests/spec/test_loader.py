@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from backtest.errors import SpecError
-from backtest.spec.loader import changed_since_read, load_spec, reading_once
+from backtest.spec import loader, reader
+from backtest.spec.loader import changed_since_read, handed_over, load_spec, reading_once, take_over
 
 SHIPPED = Path(__file__).resolve().parents[3] / "spec"
 
@@ -69,6 +70,28 @@ def test_files_that_change_are_read_again_but_not_within_a_run(folder: Path) -> 
     assert after.part_hash("events") != before.part_hash("events")
     assert after.part_hash("costs") == before.part_hash("costs")
     assert not changed_since_read(folder)
+
+
+def test_what_one_process_read_another_unpacks_while_the_files_are_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with reading_once(folder):
+        assert handed_over(folder) is None
+        read = load_spec(folder)
+        handed = handed_over(folder)
+    assert handed is not None
+    assert handed_over(folder) is None
+    # Another process: it holds nothing, and has no way to read the files.
+    loader._load.cache_clear()
+    take_over(folder, handed)
+    with monkeypatch.context() as patched:
+        patched.delattr(reader, "SpecReader")
+        unpacked = load_spec(folder)
+    assert unpacked is not read
+    assert unpacked == read
+    assert unpacked.part_hash("events", "features") == read.part_hash("events", "features")
+    edit(folder / "events" / "VOL_SHOCK.yaml", "cooldown_bars: 12", "cooldown_bars: 13")
+    assert load_spec(folder).events["VOL_SHOCK"].model.cooldown_bars == 13
 
 
 def test_faults_of_all_files_come_in_one_error(folder: Path) -> None:

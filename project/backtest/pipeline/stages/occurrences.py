@@ -30,17 +30,17 @@ def run(plan: Plan, symbol: str) -> Outcome:
 
     from backtest.events.detect import event_schema, outside_cooldowns
     from backtest.events.quality import symbol_quality
-    from backtest.lake.files import read_json, read_parquet, write_parquet
+    from backtest.lake.files import read_json, read_parquet_files, write_parquet
     from backtest.spec.loader import load_spec
 
     definitions, root, run_id = load_spec(plan.spec_root), plan.root, plan.run_id
     start, end = symbol_window(plan, symbol)
     own = _quarters(plan, symbol)
     schema = event_schema(definitions.states)
-    hits = pl.concat([read_parquet(root.quarter_hits(run_id, symbol, quarter), schema) for quarter in own])
-    events = outside_cooldowns(hits.sort("timestamp", maintain_order=True), definitions.events.values())
+    hits = read_parquet_files([root.quarter_hits(run_id, symbol, quarter) for quarter in own], schema=schema)
+    events = outside_cooldowns(hits, definitions.events.values())
     events = events.filter(pl.col("timestamp").is_between(start, end, closed="left"))
-    bars = pl.concat([read_parquet(root.quarter_states(run_id, symbol, quarter)) for quarter in own])
+    bars = read_parquet_files([root.quarter_states(run_id, symbol, quarter) for quarter in own])
     bars = bars.filter(pl.col("timestamp").is_between(start, end, closed="left"))
     needs = _needs([read_json(root.quarter_needs(run_id, symbol, quarter)) for quarter in own], definitions.events)
     quality = symbol_quality(
