@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from backtest.discovery.day_scores import TOTALS_ONLY
 from backtest.spec.compiled import Spec
 
 Texts = Mapping[str, str]
@@ -192,8 +193,7 @@ SCORES: Final[Texts] = {
 }
 _SERIES: Final = ("policy", "horizon", "state_id")
 _SUMMED: Final = [name for name in SCORES if name not in {*_SERIES, "day"} and not name.startswith("exposure_")]
-_TOTALS_ONLY: Final = ("n_tainted", "sum_impact", "sum_log_turnover", "sum_favourable", "sum_adverse")
-SCORE_DAYS: Final[Texts] = {name: SCORES[name] for name in ("day", *_SUMMED) if name not in _TOTALS_ONLY}
+SCORE_DAYS: Final[Texts] = {name: SCORES[name] for name in ("day", *_SUMMED) if name not in TOTALS_ONLY}
 SCORE_SERIES: Final[Texts] = {
     **{name: SCORES[name] for name in _SERIES},
     "rows": "its rows in the file of days, where those of one series come after those of another",

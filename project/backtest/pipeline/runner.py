@@ -313,6 +313,8 @@ class _Run:
 
     def _instances(self, stage: Stage, partitions: Sequence[str]) -> list[InstanceReport]:
         """Run what has to run; reports in the order of `partitions`."""
+        from backtest.spec.loader import handed_over
+
         reports: dict[str, InstanceReport] = {}
         is_on_disk = False
         for partition in partitions:
@@ -330,7 +332,8 @@ class _Run:
             if not is_on_disk:  # what is planned, before anything of it runs
                 self._write()
                 is_on_disk = True
-            task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance))
+            spec = handed_over(self._plan.spec_root)
+            task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance), spec)
             self._running[self._executor.submit(execute, task)] = prepared
             self._listings.forget()
             self._collect(reports)

@@ -52,13 +52,8 @@ class Task:
     plan: Plan
     partition: str
     log: Path
-    spec: HandedSpec | None = field(init=False, repr=False, compare=False)
+    spec: HandedSpec | None = field(default=None, repr=False)
     """What the run's process read, so that its workers need not read it again."""
-
-    def __post_init__(self) -> None:
-        from backtest.spec.loader import handed_over
-
-        object.__setattr__(self, "spec", handed_over(self.plan.spec_root))
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from backtest.pipeline.executors import (
     available_cores,
     executor_factory_for,
 )
-from backtest.pipeline.stage import Outcome, Plan
+from backtest.pipeline.stage import Outcome, Plan, Stage
 from backtest.pipeline.worker import IMPORTED_AHEAD, Task, execute
 from backtest.spec import loader, reader
-from backtest.spec.loader import load_spec, reading_once
+from backtest.spec.loader import handed_over, load_spec, reading_once
 
 SHIPPED_SPEC = Path(__file__).resolve().parents[3] / "spec"
 SPOKEN = [
@@ -132,10 +132,11 @@ def _count_events(plan: Plan, _partition: str) -> Outcome:
 
 def test_a_task_takes_the_spec_along_as_the_run_read_it(lake: ToyLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plan = replace(lake.plan, spec_root=Path(shutil.copytree(SHIPPED_SPEC, tmp_path / "spec")))
-    assert Task("count", _count_events, plan, "", tmp_path / "log").spec is None
     with reading_once(plan.spec_root):
         n_events = len(load_spec(plan.spec_root).events)
-        sent = pickle.dumps(Task("count", _count_events, plan, "", tmp_path / "log"))
+        handed = handed_over(plan.spec_root)
+    assert handed is not None
+    sent = pickle.dumps(Task("count", _count_events, plan, "", tmp_path / "log", handed))
     loader._load.cache_clear()
     monkeypatch.delattr(reader, "SpecReader")
     result = execute(pickle.loads(sent))  # noqa: S301 - made above
@@ -144,10 +145,30 @@ def test_a_task_takes_the_spec_along_as_the_run_read_it(lake: ToyLake, tmp_path:
     assert result.outcome.summary == {"events": n_events}
 
 
+def test_a_run_hands_the_spec_to_its_workers(lake: ToyLake, tmp_path: Path):
+    plan = replace(lake.plan, spec_root=Path(shutil.copytree(SHIPPED_SPEC, tmp_path / "shipped")))
+
+    def events_hash(plan: Plan, _partition: str) -> str:
+        return load_spec(plan.spec_root).part_hash("events")
+
+    handed = []
+
+    class Watched(SerialWorkers):
+        def submit(self, fn, /, *args, **kwargs):
+            handed.extend(task.spec for task in args if isinstance(task, Task))
+            return super().submit(fn, *args, **kwargs)
+
+    stage = Stage("count", "Counting events", (), ("count",), _count_events, spec=events_hash)
+    report = ToyLake(plan).run([stage], executor_factory=Watched)
+    assert report.status == "finished"
+    assert len(handed) == 1
+    assert handed[0] is not None
+
+
 def test_a_script_whose_workers_start_it_over_again_is_told_what_to_do(tmp_path: Path):
     script = tmp_path / "own_script.py"
     script.write_text(
-        "from backtest.pipeline.executors import ProcessWorkers\n"
+        "from backtest.pipeline.executors import SerialWorkers, ProcessWorkers\n"
         "try:\n    ProcessWorkers(1).submit(abs, -1).result()\n"
         "except Exception as fault:\n    print(fault, fault.hint)\n"
     )
@@ -201,7 +222,7 @@ def test_killing_the_workers_ends_what_runs_and_what_waits():
 
 def test_workers_end_with_a_run_that_was_killed(tmp_path: Path):
     code = (
-        "import os, sys, time\nfrom backtest.pipeline.executors import ProcessWorkers\n"
+        "import os, sys, time\nfrom backtest.pipeline.executors import SerialWorkers, ProcessWorkers\n"
         "if __name__ == '__main__':\n"
         "    workers = ProcessWorkers(1)\n    pid = workers.submit(os.getpid).result()\n"
         "    workers.submit(time.sleep, 60)\n    print(pid, flush=True)\n    os.kill(os.getpid(), 9)\n"
