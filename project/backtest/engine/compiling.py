@@ -16,6 +16,8 @@ from typing import Any, Final, TypeVar, cast
 import numba
 from numba.extending import intrinsic
 
+from backtest.expressions.compiling import load_quickly
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FOLDER: Final[Traversable] = importlib.resources.files(__package__)
@@ -31,6 +33,7 @@ def machine_code(function: F) -> F:
     # Numba takes what it kept for as new as the function's own file; what is inside it comes from the others too.
     kept = compiled._cache._cache_file
     kept._source_stamp = (kept._source_stamp, _sources_hash())
+    load_quickly(compiled)
     return cast("F", compiled)
 
 

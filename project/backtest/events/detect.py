@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from backtest.expressions.arrays import TRUE
 from backtest.expressions.evaluation import Evaluation, as_numbers
@@ -27,9 +26,6 @@ EVENT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "strength": pl.Float64(),
 }
 """The columns every event has; `event_schema` adds one a state dimension."""
-BAR_MS: Final = 300_000
-FARTHEST_BAR: Final = 1 << 32
-"""More than the number of any bar since 1970 and its cooldown."""
 _NO_STATES: Final[Mapping[str, CompiledState]] = MappingProxyType({})
 
 
@@ -60,6 +56,8 @@ def detect_events(
     dimension holds the value in force at the event's bar, null where none is known. After an occurrence the same type is
     silent for its cooldown. Row t uses rows ≤ t only.
     """
+    from backtest.events.cooldowns import outside_cooldowns
+
     return outside_cooldowns(detect_hits(frame, events, symbol, states), events)
 
 
@@ -105,21 +103,6 @@ def detect_hits(
     )
 
 
-def outside_cooldowns(hits: pl.DataFrame, events: Iterable[CompiledEvent]) -> pl.DataFrame:
-    """The hits of one symbol that are kept when each kept one silences its type for its cooldown, in the events' order.
-
-    Those of a type are in order of time, wherever other types' hits lie between them.
-    """
-    cooldowns = {event.model.event_type: event.model.cooldown_bars for event in events}
-    numbers = hits["event_type"].cast(pl.Enum(list(cooldowns)), strict=False).to_physical().cast(pl.UInt16)
-    # A stable sort of small numbers takes time in proportion to the rows; unknown types come last.
-    types = numbers.fill_null(len(cooldowns)).to_numpy()
-    order = np.argsort(types, kind="stable")[: len(hits) - numbers.null_count()]
-    types = types[order].astype(np.int64)
-    bars = hits["timestamp"].dt.timestamp("ms").to_numpy()[order] // BAR_MS
-    return hits[order[_kept(types * FARTHEST_BAR + bars, np.array([*cooldowns.values()], dtype=np.int64)[types])]]
-
-
 def _conditions(held: pl.DataFrame, states: Mapping[str, CompiledState]) -> pl.DataFrame:
     """``timestamp`` and a text column a state dimension: the value that holds at the bar, null where none does."""
     return held.select(
@@ -132,22 +115,6 @@ def _conditions(held: pl.DataFrame, states: Mapping[str, CompiledState]) -> pl.D
             for name, state in states.items()
         ),
     )
-
-
-def outside_cooldown(hits: NDArray[np.int64], cooldown_bars: int) -> NDArray[np.int64]:
-    """The hits kept when each kept one silences those at most `cooldown_bars` after it; ascending positions."""
-    return hits[_kept(hits, cooldown_bars)]
-
-
-def _kept(bars: NDArray[np.int64], cooldown_bars: NDArray[np.int64] | int) -> list[int]:
-    """Positions of the hits kept when each kept one silences those at most `cooldown_bars` after it; ascending bars."""
-    following = np.searchsorted(bars, bars + cooldown_bars, side="right").tolist()
-    n_hits, position = len(following), 0
-    kept = []
-    while position < n_hits:
-        kept.append(position)
-        position = following[position]
-    return kept
 
 
 def missing_datasets(frame: pl.DataFrame, event: CompiledEvent, columns: Mapping[str, Column]) -> list[str]:

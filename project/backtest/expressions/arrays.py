@@ -137,9 +137,21 @@ def _rolling_sum(x: Floats, window: int) -> Floats:
 
 
 def _rolling_max(x: Floats, window: int) -> Floats:
-    from backtest.expressions.moments import window_max
+    """Of windows half as long: the largest of two that overlap is that of both together."""
+    largest = np.where(known(x), x, -np.inf)
+    length = 1
+    while length < window:
+        step = min(length, window - length)
+        largest[step:] = np.maximum(largest[step:], largest[:-step])
+        length += step
+    return null_unless(largest, _known_in_window(x, window) >= min_samples(window))
 
-    return window_max(x, window, min_samples(window))
+
+def _known_in_window(values: Values, window: int) -> NDArray[np.int64]:
+    """How many of the `window` rows ending at each row are known."""
+    counts = np.cumsum(known(values), dtype=np.int64)
+    counts[window:] -= counts[:-window].copy()
+    return counts
 
 
 def _rolling_min(x: Floats, window: int) -> Floats:

@@ -250,33 +250,6 @@ def window_sum(values: Floats, window: int, needed: int) -> Floats:
 
 
 @machine_code
-def window_max(values: Floats, window: int, needed: int) -> Floats:
-    """The largest known value of the `window` rows ending at each row. Shape (n,)."""
-    n = values.size
-    block = max(1, min(window, n))
-    largest = np.full(n, np.nan)
-    tail_count, tail = np.zeros(block, np.int64), np.full(block, -np.inf)
-    for start in range(0, n, block):
-        end = min(start + block, n)
-        count, top = 0, -np.inf
-        for row in range(start, end):
-            if values[row] == values[row]:
-                count += 1
-                top = max(top, values[row])
-            if count + tail_count[row - start] >= needed:
-                largest[row] = max(top, tail[row - start])
-        if end < n:
-            count, top = 0, -np.inf
-            tail_count[block - 1], tail[block - 1] = 0, -np.inf
-            for row in range(end - 1, start, -1):
-                if values[row] == values[row]:
-                    count += 1
-                    top = max(top, values[row])
-                tail_count[row - start - 1], tail[row - start - 1] = count, top
-    return largest
-
-
-@machine_code
 def rows_since_max(values: Floats, window: int, needed: int) -> Floats:
     """Rows since the largest known value of the `window` rows ending at each row, the latest one of equals. Shape (n,)."""
     n = values.size

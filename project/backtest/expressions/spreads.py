@@ -27,16 +27,18 @@ def edge_spread(open_: Floats, high: Floats, low: Floats, close: Floats, window:
     Ardia, Guidotti, Kroencke (2024), Efficient estimation of bid-ask spreads from open, high, low, and close prices,
     Journal of Financial Economics 161, 103916.
     """
+    from backtest.expressions.moments import window_sum
+
     o, h, l, c = (_log(price) for price in (open_, high, low, close))  # noqa: E741
     m = (h + l) / 2.0
     h1, l1, c1, m1 = (_before(values) for values in (h, l, c, m))
     r1, r2, r3, r4, r5 = m - o, o - m1, m - c1, c1 - m1, o - c1
     valid = np.isfinite(r1 + r2 + r3 + r4 + r5 + h1 + l1)
     moved = ((h != l) | (l != c1)).astype(np.float64)
-    count = _window_sum(valid.astype(np.float64), window)
+    count = window_sum(valid.astype(np.float64), window, 1)
 
     def mean(values: Floats) -> Floats:
-        return _window_sum(np.where(valid, values, 0.0), window) / count
+        return window_sum(np.where(valid, values, 0.0), window, 1) / count
 
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         p_moved = mean(moved)
@@ -86,21 +88,6 @@ def _before(values: Floats) -> Floats:
     shifted = np.full_like(values, np.nan)
     shifted[1:] = values[:-1]
     return shifted
-
-
-def _window_sum(values: Floats, window: int) -> Floats:
-    """Sums of the `window` rows ending at each row, made of the end of one block and the beginning of the next.
-
-    Nothing is ever taken out of a sum again, so a window owes nothing to rows before it.
-    """
-    n = values.size
-    block = max(1, min(window, n))
-    blocks = np.zeros((-(-n // block) + 1, block))
-    blocks.reshape(-1)[block : block + n] = values
-    ends = np.cumsum(blocks[:-1, ::-1], axis=1)[:, ::-1]
-    heads = np.cumsum(blocks[1:], axis=1)
-    heads[:, :-1] += ends[:, 1:]
-    return heads.reshape(-1)[:n]
 
 
 SPREAD_ARRAYS: Final[Mapping[str, Callable[..., Floats]]] = MappingProxyType({"edge_spread": edge_spread})

@@ -125,7 +125,7 @@ class FileHashes:
             if max(signature[3:]) < settled and _is_still(path, signature)
         }
         with contextlib.suppress(DataError):
-            write_text(self._index, json.dumps(entries, separators=(",", ":")))
+            write_text(self._index, json.dumps(entries, separators=(",", ":")), flush=False)
 
     def of(self, paths: Iterable[Path]) -> dict[Path, str | None]:
         """Hash of each file, None for one that does not exist; DataError for one that cannot be read."""

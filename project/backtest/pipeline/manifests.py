@@ -226,6 +226,7 @@ class RunManifest:
                 "data_hash": self._data_hash(),
                 "warnings": list(self.warnings),
             },
+            flush=status != "running",
         )
 
     def _stages(self, waiting_status: str = "planned") -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 
 
 def quarters(start: dt.datetime, end: dt.datetime) -> list[tuple[int, int]]:
@@ -15,6 +16,14 @@ def quarters(start: dt.datetime, end: dt.datetime) -> list[tuple[int, int]]:
 def quarter_name(moment: dt.datetime) -> str:
     """The quarter a moment lies in, such as ``2024Q1``."""
     return f"{moment.year}Q{(moment.month + 2) // 3}"
+
+
+def newest_first(partitions: Iterable[str]) -> list[str]:
+    """Partitions such as ``perp.BTCUSDT.2024Q1`` by their quarters, those of one quarter in their order.
+
+    New data come at the end: what they change then runs while it is asked whether anything else has changed.
+    """
+    return sorted(partitions, key=lambda partition: partition.rpartition(".")[2], reverse=True)
 
 
 def quarter_bounds(quarter: str) -> tuple[dt.datetime, dt.datetime]:

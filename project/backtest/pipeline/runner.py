@@ -275,7 +275,7 @@ class _Run:
             self._leave_out(stage, f"needs {lacking[0]}, which {self._missing[lacking[0]]} did not make")
             return
         began = self._now()
-        self._listings.forget()
+        self._listings = Listings()
         try:
             with listing_once(self._listings):
                 partitions = self._partitions(stage)
@@ -335,7 +335,6 @@ class _Run:
             spec = handed_over(self._plan.spec_root)
             task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance), spec)
             self._running[self._executor.submit(execute, task)] = prepared
-            self._listings.forget()
             self._collect(reports)
         while self._running:
             wait(self._running, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)
@@ -346,6 +345,7 @@ class _Run:
     def _collect(self, reports: dict[str, InstanceReport]) -> None:
         """Settle what has ended, in the order it was begun."""
         for future in [future for future in self._running if future.done()]:
+            self._listings = Listings()  # it may have let files come or go
             prepared = self._running[future]
             reports[prepared.partition] = self._settle(prepared, self._result(future, prepared))
             del self._running[future]  # last, so that an interrupted settling is done again

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from backtest.events.detect import outside_cooldown
 from backtest.expressions.arrays import TRUE, Values
 from backtest.expressions.evaluation import Evaluation, as_numbers
 from backtest.strategies.compiled import INVALIDATION, CompiledRule
@@ -168,6 +167,8 @@ def _first_reasons(found: Mapping[str, Booleans]) -> list[str | None]:
 
 def occurrences(compiled: CompiledRule, rows: SymbolRows) -> Integers:
     """Rows of the window at which the trigger occurs, each silencing those within its cooldown."""
+    from backtest.events.cooldowns import outside_cooldown
+
     trigger, direction = compiled.expressions["trigger"], compiled.expressions["event_direction"]
     holds = rows.holds(trigger)
     holds[: max(rows.chain, trigger.lookback_bars, direction.lookback_bars)] = False

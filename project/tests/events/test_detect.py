@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.events.detect import detect_events, event_schema, missing_datasets, outside_cooldown, outside_cooldowns
+from backtest.events.cooldowns import outside_cooldown, outside_cooldowns
+from backtest.events.detect import detect_events, event_schema, missing_datasets
 from backtest.events.quality import SYMBOL_QUALITY_SCHEMA, judge
 from backtest.expressions import compile_expression
 from backtest.expressions.evaluation import Evaluation

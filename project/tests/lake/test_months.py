@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from backtest.lake.months import (
     Listings,
+    between,
     datasets_with_files,
     first_and_last_file,
     listing_once,
@@ -75,7 +77,7 @@ def test_first_and_last_are_the_same_looked_up_or_kept(dataset: Path, tmp_path: 
     assert month_span(tmp_path / "absent") is first_and_last_file(tmp_path / "absent") is None
 
 
-def test_what_was_listed_is_believed_within_the_block_until_it_is_forgotten(dataset: Path, tmp_path: Path):
+def test_what_was_listed_is_believed_within_the_block(dataset: Path, tmp_path: Path):
     listings = Listings()
     with listing_once(listings):
         before = month_files(dataset)
@@ -87,7 +89,7 @@ def test_what_was_listed_is_believed_within_the_block_until_it_is_forgotten(data
     with listing_once(listings):
         assert month_files(dataset) == before
         assert datasets_with_files(tmp_path, "*") == [dataset]
-        listings.forget()
+    with listing_once(Listings()):
         assert month_files(dataset) == [*before, new]
         assert sorted(datasets_with_files(tmp_path, "*")) == [dataset, other]
 
@@ -98,3 +100,20 @@ def test_what_is_handed_out_can_be_changed_without_changing_what_is_kept(dataset
         datasets_with_files(tmp_path, "*").clear()
         assert len(month_files(dataset)) == 4
         assert datasets_with_files(tmp_path, "*") == [dataset]
+
+
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_rows_between_two_times_begin_with_the_first_and_end_before_the_last(is_sorted: bool):
+    stamps = pl.Series("timestamp", [-1, 0, 1, 5, 5, 9], dtype=pl.Int64).cast(pl.Datetime("ms", "UTC"))
+    frame = stamps.to_frame() if is_sorted else stamps.reverse().to_frame()
+    epoch, ms = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(milliseconds=1)
+    for start, end, expected in [
+        (None, None, [-1, 0, 1, 5, 5, 9]),
+        (epoch, epoch + 5 * ms, [0, 1]),
+        (epoch + ms, epoch + 6 * ms, [1, 5, 5]),
+        (None, epoch, [-1]),
+        (epoch - ms, None, [-1, 0, 1, 5, 5, 9]),
+        (epoch + 9 * ms, epoch, []),
+    ]:
+        found = between(frame, start, end)["timestamp"].dt.epoch("ms").to_list()
+        assert sorted(found) == expected

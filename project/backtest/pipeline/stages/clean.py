@@ -14,7 +14,7 @@ from backtest.errors import DataError
 from backtest.lake.months import month_files, month_span
 from backtest.lake.paths import Market
 from backtest.pipeline.frames import BAR, BAR_DATASETS, missing_bars, venue_of
-from backtest.pipeline.quarters import quarter_bounds, quarters
+from backtest.pipeline.quarters import newest_first, quarter_bounds, quarters
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ LOOKBACK: Final = dt.timedelta(days=7)
 def partitions(plan: Plan) -> Sequence[str]:
     """``perp.BTCUSDT.2024Q1`` for each quarter from the first raw bar to the last, and ``spot.…`` where there is spot."""
     keys = []
-    for symbol in plan.symbols:
-        for market in MARKETS:
+    for market in MARKETS:  # the perpetuals first, as theirs takes longest
+        for symbol in plan.symbols:
             venue = venue_of(plan, market, symbol)
             if venue is None:
                 if market == "perp":
@@ -38,7 +38,7 @@ def partitions(plan: Plan) -> Sequence[str]:
                 continue
             first, last = _months(plan, venue, market, symbol)
             keys += [f"{market}.{symbol}.{year}Q{quarter}" for year, quarter in quarters(first, last + BAR)]
-    return keys
+    return newest_first(keys)
 
 
 def inputs(plan: Plan, partition: str) -> Sequence[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backtest.lake.months import month_files
 from backtest.pipeline.frames import BAR, cleaned_extent, cleaned_symbols, clipped
-from backtest.pipeline.quarters import quarter_bounds, quarters
+from backtest.pipeline.quarters import newest_first, quarter_bounds, quarters
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 
@@ -30,7 +30,7 @@ def partitions(plan: Plan) -> Sequence[str]:
         built = [quarter_bounds(f"{year}Q{quarter}") for year, quarter in quarters(*span)]
         read = clipped(extent, built[0][0] - spec.feature_lookback_bars * BAR, built[-1][1])
         wanted.update(quarters(*read) if read else ())
-    return [f"{year}Q{quarter}" for year, quarter in sorted(wanted)]
+    return newest_first(f"{year}Q{quarter}" for year, quarter in wanted)
 
 
 def inputs(plan: Plan, quarter: str) -> Sequence[Path]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from backtest.lake.months import between, month_files, read_months
 from backtest.lake.paths import Market
 from backtest.pipeline.frames import BAR, clipped, feature_extent, inputs_of, perpetual_frame
-from backtest.pipeline.quarters import quarter_bounds, quarter_name, quarters
+from backtest.pipeline.quarters import newest_first, quarter_bounds, quarter_name, quarters
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 from backtest.pipeline.window import symbol_window
 
@@ -28,11 +28,11 @@ SHORT_LOOKBACK_BARS: Final = 2304
 
 def partitions(plan: Plan) -> Sequence[str]:
     """``BTCUSDT.2024Q1`` for each quarter the window touches."""
-    return [
+    return newest_first(
         f"{symbol}.{year}Q{number}"
         for symbol in plan.symbols
         for year, number in quarters(*symbol_window(plan, symbol))
-    ]
+    )
 
 
 def spec(plan: Plan, _partition: str) -> str:

@@ -22,7 +22,7 @@ from backtest.pipeline.frames import (
     missing_bars,
     perpetual_bars,
 )
-from backtest.pipeline.quarters import quarter_bounds, quarters
+from backtest.pipeline.quarters import newest_first, quarter_bounds, quarters
 from backtest.pipeline.stage import Json, Outcome, Plan, Stage
 
 
@@ -45,7 +45,7 @@ def partitions(plan: Plan) -> Sequence[str]:
         span = clipped(extent, plan.start - lookback if plan.start else None, plan.end)
         if span is not None:
             keys += [f"{symbol}.{year}Q{quarter}" for year, quarter in quarters(*span)]
-    return keys
+    return newest_first(keys)
 
 
 def inputs(plan: Plan, partition: str) -> Sequence[Path]:

@@ -28,7 +28,8 @@ def inputs(plan: Plan, symbol: str) -> Sequence[Path]:
 def run(plan: Plan, symbol: str) -> Outcome:
     import polars as pl
 
-    from backtest.events.detect import event_schema, outside_cooldowns
+    from backtest.events.cooldowns import outside_cooldowns
+    from backtest.events.detect import event_schema
     from backtest.events.quality import symbol_quality
     from backtest.lake.files import read_json, read_parquet_files, write_parquet
     from backtest.spec.loader import load_spec
@@ -38,7 +39,8 @@ def run(plan: Plan, symbol: str) -> Outcome:
     own = _quarters(plan, symbol)
     schema = event_schema(definitions.states)
     hits = read_parquet_files([root.quarter_hits(run_id, symbol, quarter) for quarter in own], schema=schema)
-    events = outside_cooldowns(hits, definitions.events.values())
+    # In one piece: rows are picked from it at random.
+    events = outside_cooldowns(hits.rechunk(), definitions.events.values())
     events = events.filter(pl.col("timestamp").is_between(start, end, closed="left"))
     bars = read_parquet_files([root.quarter_states(run_id, symbol, quarter) for quarter in own])
     bars = bars.filter(pl.col("timestamp").is_between(start, end, closed="left"))
