@@ -5,6 +5,7 @@ Importing this imports Numba; it is imported by what uses a kernel when it first
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -48,3 +49,4 @@ def load_quickly(compiled: Any) -> None:
 def make_ready() -> None:
     """What Numba does before it loads a process's first kernel."""
     rtsys.initialize(cpu_target.target_context)
+    importlib.import_module("numba.np.arrayobj")  # as kernels of arrays do that come from disk

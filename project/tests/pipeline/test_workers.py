@@ -116,7 +116,7 @@ def test_an_exception_in_a_task_reaches_its_future_and_the_worker_lives_on():
 
 def test_an_idle_worker_imports_ahead_what_tasks_need():
     # The last is what Numba imports before its first kernel.
-    needed = (*IMPORTED_AHEAD, "numba.np.arraymath")
+    needed = (*IMPORTED_AHEAD, "numba.np.arrayobj")
     deadline = time.monotonic() + toy_stages.DEADLINE_SECONDS
     with ProcessWorkers(1) as workers:
         workers.expect_tasks()
