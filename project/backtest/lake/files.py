@@ -80,8 +80,12 @@ def write_text(path: Path, text: str, *, flush: bool = True) -> None:
 
 def write_json(path: Path, value: Any, *, flush: bool = True) -> None:
     """Write JSON with sorted keys, atomically; the same value gives the same bytes. `flush` as of `replacing`."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text, flush=flush)
+    write_text(path, json_text(value), flush=flush)
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

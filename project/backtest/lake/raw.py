@@ -12,6 +12,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -57,12 +58,16 @@ def read_raw(
     dataset: str,
     start: dt.datetime | None = None,
     end: dt.datetime | None = None,
+    columns: Collection[str] = (),
 ) -> pl.DataFrame:
     """Rows with start <= timestamp < end of all sources, month by month, lowest priority first, duplicates left in.
 
-    Empty where there are none. Raises DataError where a file is damaged.
+    Only ``timestamp`` and the named columns where some are named. Empty where there are none. Raises DataError where a file is
+    damaged.
     """
     schema = RAW_SCHEMAS[dataset]
+    if columns:
+        schema = {name: schema[name] for name in ("timestamp", *columns)}
     paths = sorted(month_files(root.raw(venue, market, symbol, dataset), start, end), key=_order)
     frame = read_parquet_files(paths, list(schema)) if paths else pl.DataFrame(schema=schema)
     if dict(frame.schema) != schema:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backtest.errors import BacktestError, DataError, RunError, listed
-from backtest.lake.files import write_json, write_text
+from backtest.lake.files import json_text, write_text
 from backtest.lake.leftovers import remove_of_dead, remove_of_processes, remove_of_run
 from backtest.lake.months import Listings, listing_once
 from backtest.pipeline.cache import RESULT_LIBRARIES, FileHashes, Key
@@ -190,6 +190,7 @@ class _Run:
         self._started_at = now()
         self._folder = plan.root.run(plan.run_id)
         self._files = FileHashes(plan.root.file_hashes())
+        self._are_hashes_kept = False
         self._expect_tasks()
         self._code = CodeHashes(index=plan.root.source_imports())
         self._recorded_versions = package_versions(RECORDED_PACKAGES)
@@ -336,6 +337,9 @@ class _Run:
             task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance), spec)
             self._running[self._executor.submit(execute, task)] = prepared
             self._collect(reports)
+        if self._running and stage is self._stages[-1]:
+            self._files.keep()  # there is time now, and what this stage writes is too new to be kept
+            self._are_hashes_kept = True
         while self._running:
             wait(self._running, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)
             self._collect(reports)
@@ -463,9 +467,9 @@ class _Run:
         manifest = report.manifest
         own = self._folder / f"{report.instance}.json"
         if report.status != "cached" or not tells_the_same(manifest, earlier_record(own)):
-            write_json(own, manifest, flush=False)
-        if record is not None and record != own:
-            write_json(record, manifest, flush=False)
+            text = json_text(manifest)
+            for path in dict.fromkeys((own, record or own)):
+                write_text(path, text, flush=False)
         self._noted.append(report)
         self._manifest.enter(report.instance, report.entry())
         for text in report.warnings:
@@ -588,7 +592,8 @@ class _Run:
         self._status = status
         if self._left_by:  # its workers may have lived a moment longer, and have been writing when this run began
             remove_of_dead(self._plan.root.path, self._now())
-        self._files.keep()
+        if not self._are_hashes_kept:
+            self._files.keep()
         self._code.keep()
         try:
             self._write()

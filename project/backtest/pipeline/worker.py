@@ -85,11 +85,13 @@ def execute(task: Task) -> Result:
 
 def _attempt(task: Task) -> Result:
     try:
-        if task.spec is not None:
-            from backtest.spec.loader import take_over
+        with contextlib.ExitStack() as spec:
+            if task.spec is not None:
+                from backtest.spec.loader import reading_once, take_over
 
-            take_over(task.plan.spec_root, task.spec)
-        outcome = task.run(task.plan, task.partition)
+                take_over(task.plan.spec_root, task.spec)
+                spec.enter_context(reading_once(task.plan.spec_root))
+            outcome = task.run(task.plan, task.partition)
         return Result(0.0, outcome, _checked(outcome, task))
     except BacktestError as fault:
         print(f"error: {fault}", file=sys.stderr)

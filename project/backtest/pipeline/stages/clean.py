@@ -79,7 +79,7 @@ def run(plan: Plan, partition: str) -> Outcome:
 
     from backtest.cleaning.bars import clean_bars
     from backtest.cleaning.contracts import while_listed
-    from backtest.cleaning.perpetual import DATASET_COLUMNS, join_datasets
+    from backtest.cleaning.perpetual import CLOSES, DATASET_COLUMNS, join_datasets
     from backtest.cleaning.taint import with_bar_taint, with_taint
     from backtest.lake.files import write_parquet
     from backtest.lake.months import write_months
@@ -95,7 +95,8 @@ def run(plan: Plan, partition: str) -> Outcome:
     around = parameters(plan, partition)
 
     def raw(dataset: str) -> pl.DataFrame:
-        return read_raw(plan.root, venue, market, symbol, dataset, start - LOOKBACK, end)
+        columns = ("close",) if dataset in CLOSES else ()
+        return read_raw(plan.root, venue, market, symbol, dataset, start - LOOKBACK, end, columns)
 
     rows = [raw(dataset) for dataset in BAR_DATASETS]
     # A simulated market may lie before its namesake was listed; spot is listed on days of its own.
