@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 IMPORTED_AHEAD: Final = ("backtest.spec.loader", "numba", "scipy.special")
 """What takes long to import and most tasks need: imported while no task waits, one after another."""
 
+PATIENCE_SECONDS: Final = 0.005
+"""How long the next task may take to arrive before the time is used to import ahead: the run's process has one at once."""
+
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 20)
 """Tasks make many small objects that live on and hardly any cycles: looking through them as often as Python does by itself
 takes a tenth of some tasks' time."""
@@ -125,7 +128,7 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     importlib.import_module("polars")
     ahead = _ahead()
     while True:
-        while not connection.poll() and (step := next(ahead, None)):
+        while not connection.poll(PATIENCE_SECONDS) and (step := next(ahead, None)):
             with contextlib.suppress(Exception):  # told by the task that needs it
                 step()
         try:

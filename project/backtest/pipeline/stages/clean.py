@@ -113,7 +113,7 @@ def run(plan: Plan, partition: str) -> Outcome:
     quality = cleaned.quality.filter(pl.col("month") >= f"{start:%Y-%m}").select(
         pl.lit(symbol).alias("symbol"), pl.lit(market).alias("market"), pl.all()
     )
-    write_parquet(quality_file, quality)
+    write_parquet(quality_file, quality, is_derived=True)
     if bars.is_empty() and is_first and is_last:
         raise DataError(
             f"no raw bar of {symbol} ({market}) in {plan.root.raw(venue, market, symbol, 'ohlcv_5m')} is usable; "

@@ -101,7 +101,7 @@ def run(plan: Plan, partition: str) -> Outcome:
     outputs = tuple(place(plan.run_id, symbol, quarter) for place in places)
     write_parquet(outputs[0], hits, is_passing=True)
     write_parquet(outputs[1], states, is_passing=True)
-    write_json(outputs[2], needs)
+    write_json(outputs[2], needs, flush=False)
     return Outcome(outputs=outputs, summary={"bars": len(states), "hits": len(hits)})
 
 

@@ -60,8 +60,8 @@ def run(plan: Plan, symbol: str) -> Outcome:
         root.symbol_event_quality(run_id, symbol),
     )
     write_parquet(outputs[0], states, is_derived=True)
-    write_parquet(outputs[1], events)
-    write_parquet(outputs[2], quality)
+    write_parquet(outputs[1], events, is_derived=True)
+    write_parquet(outputs[2], quality, is_derived=True)
     return Outcome(
         outputs=outputs,
         summary={
