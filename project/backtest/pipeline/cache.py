@@ -112,13 +112,18 @@ class FileHashes:
         # By their texts: there are thousands, and paths are slow to make and to compare.
         self._known: dict[str, tuple[_Signature, str]] = _kept(index) if index is not None else {}
         self._loaded = dict(self._known)
+        self._kept_ns = 0
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hash")
 
     def keep(self) -> None:
-        """Write the index, without files that are gone; what cannot be written is read again next time."""
-        if self._index is None or self._known == self._loaded:
-            return
+        """Write the index, without files that are gone; what cannot be written is read again next time.
+
+        What was written since the last call is not settled where that was less than `SETTLED_NS` ago: nothing is done then.
+        """
         settled = time.time_ns() - SETTLED_NS
+        if self._index is None or self._known == self._loaded or self._kept_ns > settled:
+            return
+        self._kept_ns = time.time_ns()
         entries = {
             path: [*signature, digest]
             for path, (signature, digest) in self._known.items()

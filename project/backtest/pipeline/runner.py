@@ -190,7 +190,6 @@ class _Run:
         self._started_at = now()
         self._folder = plan.root.run(plan.run_id)
         self._files = FileHashes(plan.root.file_hashes())
-        self._are_hashes_kept = False
         self._expect_tasks()
         self._code = CodeHashes(index=plan.root.source_imports())
         self._recorded_versions = package_versions(RECORDED_PACKAGES)
@@ -338,8 +337,7 @@ class _Run:
             self._running[self._executor.submit(execute, task)] = prepared
             self._collect(reports)
         if self._running and stage is self._stages[-1]:
-            self._files.keep()  # there is time now, and what this stage writes is too new to be kept
-            self._are_hashes_kept = True
+            self._files.keep()  # there is time now
         while self._running:
             wait(self._running, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)
             self._collect(reports)
@@ -592,8 +590,7 @@ class _Run:
         self._status = status
         if self._left_by:  # its workers may have lived a moment longer, and have been writing when this run began
             remove_of_dead(self._plan.root.path, self._now())
-        if not self._are_hashes_kept:
-            self._files.keep()
+        self._files.keep()
         self._code.keep()
         try:
             self._write()

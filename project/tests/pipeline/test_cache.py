@@ -315,6 +315,19 @@ def test_workers_start_early_for_each_symbol_with_a_raw_file_written_anew(lake: 
     assert run(cache=True) == [2]  # no more than there may be workers
 
 
+def test_an_index_is_written_again_once_what_is_new_has_settled(tmp_path: Path, monkeypatch):
+    now = time.time_ns() + 10 * SETTLED_NS
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    files = FileHashes(tmp_path / "index.json")
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+        files.of([tmp_path / name])
+        files.keep()
+        kept = json.loads((tmp_path / "index.json").read_text())
+        assert list(kept) == [str(tmp_path / one) for one in ("a", "b", "c") if one == "a" or name == "c"]
+        now += SETTLED_NS * 2 // 3
+
+
 def test_an_index_with_names_that_no_file_can_have_fails_no_run(ran: ToyLake):
     folder = ran.root.raw("binance", "perp", "AAA", "ohlcv_5m") / "year=2024" / "month=01"
     folder.mkdir(parents=True)
