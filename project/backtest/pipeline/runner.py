@@ -232,7 +232,6 @@ class _Run:
         self._display.run_started(self._plan.run_id, len(self._stages), self._executor.n_workers)
         for stage in self._stages:
             self._stage(stage)
-        self._executor.expect_none()  # they end while the run is written down
         self._end("failed" if self._failure else "finished")
 
     def abandon(self, fault: BaseException) -> None:
@@ -336,8 +335,10 @@ class _Run:
             task = Task(prepared.instance, stage.run, self._plan, partition, self._log(prepared.instance), spec)
             self._running[self._executor.submit(execute, task)] = prepared
             self._collect(reports)
-        if self._running and stage is self._stages[-1]:
-            self._files.keep()  # there is time now
+        if stage is self._stages[-1]:
+            self._executor.expect_none()  # each ends with its last part
+            if self._running:
+                self._files.keep()  # there is time now
         while self._running:
             wait(self._running, timeout=STILL_RUNNING_SECONDS, return_when=FIRST_COMPLETED)
             self._collect(reports)
