@@ -226,7 +226,7 @@ class RunManifest:
                 "data_hash": self._data_hash(),
                 "warnings": list(self.warnings),
             },
-            flush=status != "running",
+            flush=status != "running",  # a loss of power ends the run anyway
         )
 
     def _stages(self, waiting_status: str = "planned") -> dict[str, dict[str, Any]]:

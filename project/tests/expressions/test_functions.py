@@ -7,8 +7,6 @@ import itertools
 import math
 import random
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +19,7 @@ from hypothesis import strategies as st
 
 from backtest.expressions import FUNCTIONS, compile_expression, min_samples
 from backtest.expressions.implementations import IMPLEMENTATIONS
-from backtest.expressions.order_statistics import ROWS_AT_ONCE, window_quantile, window_rank
+from backtest.expressions.order_statistics import ROWS_AT_ONCE
 from backtest.expressions.registry import Argument, Function
 
 Row = float | bool | None
@@ -591,54 +589,3 @@ def test_visits_to_an_extreme_are_those_of_a_look_at_every_bar_where_nulls_and_t
         x = [None if chance.random() < 0.2 else float(chance.randrange(6)) for _ in range(n)]
         depth = [None if chance.random() < 0.1 else chance.choice([-1.0, 0.0, 1.0, 2.5, 9.0]) for _ in range(n)]
         assert value(f"visits_to_max(x, d, {length})", x=x, d=depth) == visits(1)(x, depth, length)
-
-
-SPECIAL = (0.0, -0.0, 5e-324, -5e-324, 1e-310, 1.7e308, -1.7e308, 1.0, -1.0, math.nan, math.nan)
-
-
-@pytest.mark.parametrize("window", [1, 2, 63, 64, 65, 1_500, 5_000])
-@pytest.mark.parametrize("kind", ["ties", "noise", "rising", "falling", "special", "null", "constant", "none"])
-def test_ranks_and_quantiles_are_those_of_sorted_windows(kind: str, window: int) -> None:
-    chance = np.random.default_rng([window, len(kind)])
-    n = 3_000
-    x = {
-        "ties": np.round(chance.normal(size=n), 1),
-        "noise": chance.normal(size=n) * 10.0 ** chance.integers(-200, 200, n),
-        "rising": np.arange(n) - 1_000.0,
-        "falling": 1_000.0 - np.arange(n),
-        "special": chance.choice(SPECIAL, n),
-        "null": np.where(chance.random(n) < 0.9, np.nan, chance.normal(size=n)),
-        "constant": np.full(n, -2.5),
-        "none": np.full(n, np.nan),
-    }[kind]
-    needed = max(1, window // 20)
-    ranks = window_rank(x, window, needed)
-    quantiles = {q: window_quantile(x, q, window, needed) for q in (0.0, 0.013, 0.5, 0.95, 1.0)}
-    for row in [*range(0, n, 37), n - 1]:
-        known = [one for one in x[max(0, row + 1 - window) : row + 1].tolist() if one == one]
-        if len(known) < needed:
-            assert np.isnan(ranks[row])
-            assert all(np.isnan(found[row]) for found in quantiles.values())
-            continue
-        if x[row] == x[row]:
-            assert ranks[row] == (sum(one < x[row] for one in known) + (known.count(x[row]) + 1) / 2) / len(known)
-        else:
-            assert np.isnan(ranks[row])
-        ordered = sorted(known)
-        for q, found in quantiles.items():
-            beyond, k = math.modf(q * (len(known) - 1))
-            expected = ordered[int(k)]
-            if beyond:
-                expected += (ordered[int(k) + 1] - expected) * beyond
-            assert found[row] == expected if math.isfinite(expected) else np.isnan(found[row])
-
-
-def test_a_kernel_kept_on_disk_is_loaded_without_what_numba_imports_to_compile() -> None:
-    code = (
-        "import sys, numpy as np; from backtest.expressions.order_statistics import window_rank;"
-        "print(window_rank(np.array([3.0, 1.0, 2.0]), 3, 1).tolist(), 'numba.np.linalg' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code]
-    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
-    assert first.startswith("[1.0, 0.5, 0.6666666666666666]")
-    assert second == "[1.0, 0.5, 0.6666666666666666] False\n"

@@ -48,6 +48,7 @@ def test_rows_are_split_by_month_and_read_back_between_bounds(root: DataRoot) ->
         "lake/raw/binance/perp/AAAUSDT/ohlcv_5m/year=2023/month=09/import-0001-aa.parquet",
     ]
     assert read_raw(root, *SERIES).height == 576
+    assert read_raw(root, *SERIES, columns=("close",)).equals(read_raw(root, *SERIES).select("timestamp", "close"))
     part = read_raw(root, *SERIES, day(2023, 8, 31, 12), day(2023, 9, 1, 12))
     assert (part["timestamp"].min(), part.height) == (day(2023, 8, 31, 12), 288)
 

@@ -168,7 +168,7 @@ def test_a_run_hands_the_spec_to_its_workers(lake: ToyLake, tmp_path: Path):
 def test_a_script_whose_workers_start_it_over_again_is_told_what_to_do(tmp_path: Path):
     script = tmp_path / "own_script.py"
     script.write_text(
-        "from backtest.pipeline.executors import SerialWorkers, ProcessWorkers\n"
+        "from backtest.pipeline.executors import ProcessWorkers\n"
         "try:\n    ProcessWorkers(1).submit(abs, -1).result()\n"
         "except Exception as fault:\n    print(fault, fault.hint)\n"
     )
@@ -222,7 +222,7 @@ def test_killing_the_workers_ends_what_runs_and_what_waits():
 
 def test_workers_end_with_a_run_that_was_killed(tmp_path: Path):
     code = (
-        "import os, sys, time\nfrom backtest.pipeline.executors import SerialWorkers, ProcessWorkers\n"
+        "import os, sys, time\nfrom backtest.pipeline.executors import ProcessWorkers\n"
         "if __name__ == '__main__':\n"
         "    workers = ProcessWorkers(1)\n    pid = workers.submit(os.getpid).result()\n"
         "    workers.submit(time.sleep, 60)\n    print(pid, flush=True)\n    os.kill(os.getpid(), 9)\n"
